@@ -1,5 +1,5 @@
 # Log buffers: three terms and their metadata. `Log` is a borrowed view; the `LogBuffer` it came from holds the mapping.
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from pillion.memory.mapped_file cimport MappedFile
 from pillion.protocol.layouts cimport LogMetadata
 
@@ -20,11 +20,11 @@ cdef inline int32_t term_id_of_tail(int64_t raw_tail) noexcept nogil:
 
 cdef inline int32_t offset_of_tail(int64_t raw_tail, int32_t term_length) noexcept nogil:
     # The low half may be beyond the term: claims are made before the fit is checked.
-    cdef int64_t low = raw_tail & 0xFFFFFFFF
+    cdef int64_t low = <int64_t> <uint32_t> raw_tail
     return <int32_t> (low if low < term_length else term_length)
 
 cdef inline int64_t pack_tail(int32_t term_id, int32_t term_offset) noexcept nogil:
-    return (<int64_t> ((<int64_t> term_id) * 4294967296)) | <int64_t> <uint32_t> term_offset
+    return <int64_t> ((<uint64_t> term_id) << 32) | <int64_t> <uint32_t> term_offset
 
 cdef inline int32_t wrap_subtract(int32_t a, int32_t b) noexcept nogil:
     # 32-bit wrapping difference: term ids pass 2^31 - 1 in a long life.
