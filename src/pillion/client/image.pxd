@@ -1,0 +1,30 @@
+from libc.stdint cimport int32_t, int64_t, uint8_t
+from pillion.client.fragment cimport FragmentBuffer, Header
+from pillion.memory.counters cimport CountersReader
+from pillion.memory.log_buffer cimport Log, LogBuffer
+
+
+cdef class Image:
+    cdef LogBuffer log_buffer
+    cdef Log* log
+    cdef CountersReader counters
+    cdef int64_t* position_address
+    cdef readonly int64_t correlation_id
+    cdef readonly int64_t subscription_registration_id
+    cdef readonly int32_t session_id
+    cdef readonly int32_t stream_id
+    cdef readonly int32_t subscriber_position_id
+    cdef readonly str source_identity
+    cdef readonly int64_t join_position
+    cdef readonly object subscription
+    cdef bint closed
+    cdef bint polling
+    cdef bint final_eos
+    cdef int64_t final_position
+    cdef FragmentBuffer buffer
+    cdef Header header
+    cdef int _enter(self) except -1
+    cdef int _prepare(self, uint8_t* frame, int32_t length) except -1
+    cdef void _store(self, int64_t position) noexcept
+    cpdef int poll(self, object handler, int fragment_limit=*) except -1
+    cdef int _walk(self, object handler, int limit, int64_t limit_position, bint controlled) except -1

@@ -1,0 +1,15 @@
+from libc.stdint cimport int32_t, int64_t
+
+
+cdef class Subscription:
+    cdef readonly str channel
+    cdef readonly int32_t stream_id
+    cdef readonly int64_t registration_id
+    cdef readonly int32_t channel_status_id
+    cdef readonly object on_available_image
+    cdef readonly object on_unavailable_image
+    cdef object conductor
+    cdef tuple _images
+    cdef int next_image
+    cdef bint closed
+    cpdef int poll(self, object handler, int fragment_limit=*) except -1
