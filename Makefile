@@ -1,13 +1,47 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PEERS := .cache/peers
 
-.PHONY: build
-build: $(VENV)/.tools
-	flock .build.lock $(BIN)/python setup.py -q build_ext --inplace
+.DEFAULT_GOAL := help
+.PHONY: help build test demo lint docs peers clean
+
+help:
+	@echo "make demo   set up, then move a real file over shared memory and UDP and print a table"
+	@echo "make test   set up, then run every test (real peers are skipped with the reason when absent)"
+	@echo "make peers  fetch the real Aeron (C through pyaeron, Java) for the interop tests"
+	@echo "make lint   ruff and mypy"
+	@echo "make docs   build the documentation"
+	@echo "make build  compile the core in place; PILLION_ONLY=pillion.a,pillion.b limits it"
 
 $(VENV)/.tools: pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q --upgrade "setuptools>=77" wheel "Cython>=3.1" "pytest>=8" "pytest-timeout>=2.3" "hypothesis>=6.100" "numpy>=1.26" "click>=8.1" "rich>=13.7" "ruff>=0.6" "mypy>=1.11"
-	echo "../../../../src" > $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/pillion-src.pth
-	touch $@
+	@command -v $(PYTHON) >/dev/null || { echo "python3 is missing: apt-get install python3 python3-venv python3-dev"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed; set PYTHON=..."; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "cannot make a virtual environment: apt-get install python3-venv"; exit 1; }
+	$(BIN)/python -m pip install -q --upgrade "setuptools>=77" wheel "Cython>=3.1" "pytest>=8" "pytest-timeout>=2.3" "hypothesis>=6.100" "ruff>=0.6" "mypy>=1.11"
+	@echo "../../../../src" > $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/pillion-src.pth
+	@touch $@
+
+build: $(VENV)/.tools
+	flock .build.lock $(BIN)/python setup.py -q build_ext --inplace 2> .build.log || { cat .build.log; exit 1; }
+
+peers: $(VENV)/.tools
+	$(BIN)/python tests/interop/peers/setup_peers.py $(PEERS)
+
+test: build peers
+	$(BIN)/python -m pytest -q
+
+demo: build
+	$(BIN)/python demo/demo.py
+
+lint: $(VENV)/.tools
+	$(BIN)/ruff check src tests demo setup.py
+	$(BIN)/mypy
+
+docs: build
+	$(BIN)/python -m pip install -q "sphinx>=7.3" furo "myst-parser>=3"
+	$(BIN)/python -m sphinx -q -W -b html docs docs/_build/html
+
+clean:
+	rm -rf build docs/_build $(VENV) .cache
+	find src -name '*.so' -delete
