@@ -18,10 +18,8 @@ from setuptools.command.build_ext import build_ext
 ROOT = Path(__file__).resolve().parent
 
 COMPILED_MODULES = [
-    "pillion.idle",
     "pillion.protocol.frames",
     "pillion.protocol.layouts",
-    "pillion.protocol.commands",
     "pillion.memory.mapped_file",
     "pillion.memory.ring_buffer",
     "pillion.memory.broadcast",
@@ -36,17 +34,13 @@ COMPILED_MODULES = [
     "pillion.client.assembler",
     "pillion.client.publication",
     "pillion.client.subscription",
-    "pillion.driver.streams",
+    "pillion.driver.udp.transport",
     "pillion.driver.queues",
-    "pillion.driver.agent",
+    "pillion.driver.streams",
     "pillion.driver.stream_conductor",
     "pillion.driver.sender",
     "pillion.driver.receiver",
-    "pillion.driver.retransmit",
-    "pillion.driver.strategies.flow_control",
-    "pillion.driver.strategies.loss_detector",
-    "pillion.driver.udp.transport",
-    "pillion.driver.udp.interceptors",
+    "pillion.driver.data_plane",
 ]
 
 DIRECTIVES = {

@@ -1,6 +1,7 @@
-"""One exception tree. Three kinds: the caller's mistake, the driver's refusal, and things that are over.
+"""One exception tree: the caller's mistake, the driver's refusal, and things that are over.
 
-What a peer sends wrong is never raised: it is counted and logged by the driver. Values are attributes, not only text.
+What a peer sends wrong is never raised: it is counted and logged by the driver. Values are
+attributes, not only text, so that a program can act on them. Every class can be pickled.
 """
 
 from __future__ import annotations
@@ -28,38 +29,101 @@ class ErrorCode(IntEnum):
     PUBLICATION_REVOKED = 14
     UNKNOWN = -1
 
+    @classmethod
+    def of(cls, value: int) -> ErrorCode:
+        """The code with this value; `UNKNOWN` for one that this version does not know."""
+        try:
+            return cls(value)
+        except ValueError:
+            return cls.UNKNOWN
+
 
 class PillionError(Exception):
     """Root of everything Pillion raises on purpose."""
 
 
-class ChannelError(PillionError, ValueError):
-    """A channel URI is wrong. `parameter` names the part at fault, `value` what it held."""
+# The caller's mistake.
 
-    def __init__(self, message: str, *, channel: str = "", parameter: str = "", value: object = None):
+
+class ChannelError(PillionError, ValueError):
+    """A channel URI is wrong.
+
+    `channel` is the whole text, `parameter` names the part at fault ("" for the syntax as a whole),
+    `value` is what it held. `error_code` is what a driver answers a client that sends this channel.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        channel: str = "",
+        parameter: str = "",
+        value: object = None,
+        error_code: int = ErrorCode.INVALID_CHANNEL,
+    ):
         super().__init__(message)
         self.channel = channel
         self.parameter = parameter
         self.value = value
+        self.error_code = ErrorCode.of(error_code)
+
+    @classmethod
+    def of_parameter(
+        cls,
+        parameter: str,
+        value: object,
+        why: str,
+        *,
+        channel: str = "",
+        error_code: int = ErrorCode.GENERIC_ERROR,
+    ) -> ChannelError:
+        """The error for one parameter's value; `why` goes on after "`parameter=value`"."""
+        where = f" in channel {channel!r}" if channel else ""
+        return cls(
+            f"{parameter}={value!r} {why}{where}",
+            channel=channel,
+            parameter=parameter,
+            value=value,
+            error_code=error_code,
+        )
 
 
 class SettingError(PillionError, ValueError):
-    """A driver or client setting is out of its range. `setting` names it, `value` is what was given."""
+    """A driver or client setting is out of its range.
 
-    def __init__(self, message: str, *, setting: str = "", value: object = None):
+    `setting` names it, `value` is what was given, `source` says where it was given (a keyword, an
+    environment variable, a properties file, the default).
+    """
+
+    def __init__(self, message: str, *, setting: str = "", value: object = None, source: str = ""):
         super().__init__(message)
         self.setting = setting
         self.value = value
+        self.source = source
 
 
 class DirectoryError(PillionError, OSError):
-    """A directory or file cannot be used: missing space, permission, a link where none may be."""
+    """A directory or file cannot be used: missing space, permission, a link where none may be.
 
-    def __init__(self, message: str, *, path: str = "", needed: int | None = None, available: int | None = None):
+    `path` is the file or directory. Where space is what is missing, `needed` and `available` are
+    bytes.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        path: str = "",
+        needed: int | None = None,
+        available: int | None = None,
+    ):
         super().__init__(message)
         self.path = path
         self.needed = needed
         self.available = available
+
+
+# What is found in the shared files.
 
 
 class CncFileError(PillionError):
@@ -75,7 +139,10 @@ class CncNotReadyError(CncFileError):
 
 
 class DriverIncompatibleError(PillionError):
-    """The driver speaks another major version of the shared-memory format."""
+    """The driver speaks another major version of the shared-memory format.
+
+    `found` and `supported` are encoded versions: `major << 16 | minor << 8 | patch`.
+    """
 
     def __init__(self, message: str, *, found: int = 0, supported: int = 0):
         super().__init__(message)
@@ -84,7 +151,7 @@ class DriverIncompatibleError(PillionError):
 
 
 class ActiveDriverError(PillionError):
-    """A living driver owns the directory."""
+    """A living driver, of process `pid` (0 where it is not known), owns `directory`."""
 
     def __init__(self, message: str, *, directory: str = "", pid: int = 0):
         super().__init__(message)
@@ -94,6 +161,76 @@ class ActiveDriverError(PillionError):
 
 class LogFileError(PillionError):
     """A log buffer file is not one, or does not fit its own metadata."""
+
+
+class MalformedCommandError(PillionError):
+    """A command or event is shorter than its fields, or a length in it leads outside."""
+
+
+class LappedError(PillionError):
+    """The client did not read the driver's events fast enough: some were overwritten."""
+
+
+class BufferFullError(PillionError):
+    """The driver's command buffer is full: the driver does not keep up, or is stopped."""
+
+
+class CountersExhaustedError(PillionError):
+    """No counter is left; the counters buffer of the driver has to be larger."""
+
+
+# The driver's refusal.
+
+
+class RegistrationError(PillionError):
+    """The driver refused a command.
+
+    `error_code` is its reason (`ErrorCode.UNKNOWN` for a code of a later version, whose number is
+    `error_code_value`), `message` its own words. `command`, `channel` and `stream_id` tell what was
+    asked, where the client knows it. `RESOURCE_TEMPORARILY_UNAVAILABLE` is worth a retry.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        error_code: int = ErrorCode.GENERIC_ERROR,
+        correlation_id: int = -1,
+        command: str = "",
+        channel: str = "",
+        stream_id: int | None = None,
+    ):
+        super().__init__(message)
+        self.message = message
+        self.error_code = ErrorCode.of(error_code)
+        self.error_code_value = int(error_code)
+        self.correlation_id = correlation_id
+        self.command = command
+        self.channel = channel
+        self.stream_id = stream_id
+
+    def __str__(self) -> str:
+        asked = self.command
+        if self.channel:
+            asked = f"{asked} {self.channel}".lstrip()
+        if self.stream_id is not None:
+            asked = f"{asked} stream {self.stream_id}".lstrip()
+        reason = f"{self.error_code.name} ({self.error_code_value}): {self.message}"
+        return f"{asked}: {reason}" if asked else reason
+
+
+class ChannelEndpointError(PillionError):
+    """A channel that had been accepted failed later, on a bind or a re-resolution for example.
+
+    `status_indicator_id` is the counter id of the channel's status.
+    """
+
+    def __init__(self, message: str, *, status_indicator_id: int = -1):
+        super().__init__(message)
+        self.status_indicator_id = status_indicator_id
+
+
+# Time-outs.
 
 
 class DriverTimeoutError(PillionError, TimeoutError):
@@ -112,45 +249,35 @@ class TimedOutError(PillionError, TimeoutError):
     """A call with a timeout did not finish in time."""
 
 
-class RegistrationError(PillionError):
-    """The driver refused a command."""
-
-    def __init__(self, message: str, *, error_code: int = ErrorCode.GENERIC_ERROR, correlation_id: int = -1):
-        super().__init__(message)
-        try:
-            self.error_code = ErrorCode(error_code)
-        except ValueError:
-            self.error_code = ErrorCode.UNKNOWN
-        self.correlation_id = correlation_id
-
-
-class ClosedError(PillionError):
-    """The client, publication, subscription or counter was closed."""
-
-
-class ForkedError(ClosedError):
-    """The object belongs to the parent process; a forked child has to connect by itself."""
+# What a publication says when it cannot take a message, where the caller asked for exceptions.
 
 
 class NotConnectedError(PillionError):
     """Nobody subscribes."""
 
 
+class BackPressuredError(PillionError):
+    """The subscribers, or the network, do not keep up: the publication's window is full."""
+
+
+class AdminActionError(PillionError):
+    """The log was being rotated: the next try takes the message."""
+
+
 class MaxPositionExceededError(PillionError):
     """The stream reached the largest position its term length allows."""
 
 
-class LappedError(PillionError):
-    """The client did not read the driver's events fast enough: some were overwritten."""
+# Things that are over.
 
 
-class BufferFullError(PillionError):
-    """The driver's command buffer is full: the driver does not keep up, or is stopped."""
+class ClosedError(PillionError):
+    """The client, publication, subscription or counter was closed."""
 
 
-class MalformedCommandError(PillionError):
-    """A command or event is shorter than its fields, or a length in it leads outside."""
+class PublicationClosedError(ClosedError):
+    """The publication was closed, by its owner or with its client."""
 
 
-class CountersExhaustedError(PillionError):
-    """No counter is left; the counters buffer of the driver has to be larger."""
+class ForkedError(ClosedError):
+    """The object belongs to the parent process; a forked child has to connect by itself."""

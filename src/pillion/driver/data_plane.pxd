@@ -1,0 +1,25 @@
+from libc.stdint cimport int32_t, int64_t
+from pillion.driver.context cimport AgentContext
+from pillion.driver.queues cimport Queue
+from pillion.driver.receiver cimport Receiver
+from pillion.driver.sender cimport Sender
+from pillion.driver.stream_conductor cimport StreamConductor
+from pillion.memory.counters cimport CountersReader
+from pillion.memory.ring_buffer cimport ManyToOneRingBuffer
+
+
+cdef class DataPlane:
+    cdef StreamConductor* streams
+    cdef Sender* sender
+    cdef Receiver* receiver
+    cdef CountersReader counters
+    cdef ManyToOneRingBuffer ring
+    cdef readonly str threading_mode
+    cdef dict owned
+    cdef list threads
+    cdef int32_t stopping
+    cdef int32_t woken
+    cdef int64_t max_park_ns
+    cdef bint running
+    cdef void _cycle(self, int agents, int64_t now_ns, int64_t now_ms, int* work) noexcept nogil
+    cdef bint _has_events(self) noexcept nogil

@@ -1,0 +1,48 @@
+"""The native single-producer queues between the conductor and the agents.
+
+The producer fills a claimed item and publishes it (release of the tail); the consumer looks at an item after loading
+the tail (acquire) and gives it back (release of the head).
+"""
+
+import cython
+from cython.cimports.libc.stdint import int64_t
+from cython.cimports.libc.stdlib import calloc, free
+from cython.cimports.pillion.memory.atomics import load_acquire_i64, store_release_i64
+
+if not cython.compiled:
+    raise ImportError("pillion.driver.queues must be compiled: run `pip install .`")
+
+
+def queue_init(queue, capacity):
+    queue.tail = 0
+    queue.head = 0
+    queue.mask = capacity - 1
+    queue.items = cython.cast(cython.pointer(Item), calloc(capacity, cython.sizeof(Item)))
+    return queue.items != cython.NULL
+
+
+def queue_free(queue):
+    free(queue.items)
+    queue.items = cython.NULL
+
+
+def queue_claim(queue):
+    tail: int64_t = queue.tail
+    if tail - load_acquire_i64(cython.address(queue.head)) > queue.mask:
+        return cython.NULL
+    return cython.address(queue.items[tail & queue.mask])
+
+
+def queue_publish(queue):
+    store_release_i64(cython.address(queue.tail), queue.tail + 1)
+
+
+def queue_peek(queue):
+    head: int64_t = queue.head
+    if load_acquire_i64(cython.address(queue.tail)) == head:
+        return cython.NULL
+    return cython.address(queue.items[head & queue.mask])
+
+
+def queue_release(queue):
+    store_release_i64(cython.address(queue.head), queue.head + 1)
