@@ -19,6 +19,7 @@ from pillion.driver.streams import (
     ReceiveEndpoint,
     SendEndpoint,
 )
+from pillion.driver.udp.transport import UdpTransport
 from pillion.memory.counters import CountersManager
 from pillion.memory.log_buffer import LOG_IMAGE, LogBuffer, LogSpec
 from pillion.memory.mapped_file import MappedFile
@@ -49,9 +50,17 @@ class Side:
         self.subscribers_per_image = 1
         self.answer_setups = True
         self.now_ns = 0
+        self.transports: list[UdpTransport] = []
 
     def close(self):
         self.plane.close()
+        for transport in self.transports:
+            transport.close()
+
+    def udp(self, **addresses) -> UdpTransport:
+        """A kernel socket, closed along with this side."""
+        self.transports.append(UdpTransport(**addresses))
+        return self.transports[-1]
 
     def count(self, counter: SystemCounter) -> int:
         return self.counters.value(counter)
