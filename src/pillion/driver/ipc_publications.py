@@ -180,7 +180,7 @@ class IpcPublications:
             params,
             services,
             session_id=session_id,
-            initial_term_id=services.random.randint(-(2**31), 2**31 - 1),
+            initial_term_id=services.random.int32(),
             is_exclusive=is_exclusive,
         )
         log, available = yield partial(

@@ -6,9 +6,7 @@ Owns everything: the directory, the shared files, the agents' threads and the co
 from __future__ import annotations
 
 import atexit
-import contextlib
 import os
-import random
 import sys
 import threading
 import time
@@ -24,7 +22,7 @@ from pillion.driver.aeron_directory import (
 from pillion.driver.conductor import Conductor
 from pillion.driver.data_plane import DataPlane
 from pillion.driver.resources import LogFiles, ThreadResources
-from pillion.driver.services import Clock, Services
+from pillion.driver.services import Clock, Randomness, Services
 from pillion.driver.settings import DriverSettings
 from pillion.driver.transports import TransportOpener
 from pillion.driver.udp_channel import default_resolver
@@ -123,7 +121,7 @@ class MediaDriver:
         self._services = Services(
             settings=settings,
             clock=self._clock,
-            random=random.Random(),
+            random=Randomness(),
             cnc=cnc,
             counters=counters,
             to_clients=cnc.to_clients_transmitter(),
@@ -251,8 +249,10 @@ class MediaDriver:
 
 def _close_all() -> None:
     for driver in list(_drivers):
-        with contextlib.suppress(Exception):
+        try:
             driver.close()
+        except Exception as error:
+            print(f"pillion: {driver!r} did not close: {error}", file=sys.stderr)
 
 
 # Before the interpreter goes: agents write into memory that Python owns.
