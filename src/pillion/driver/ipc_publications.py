@@ -74,6 +74,7 @@ class IpcStream(PublicationStream):
         )
         #: While a rejection lasts nobody is linked.
         self.cool_down_until_ns = 0
+        self.is_handed_over = True
         services.plane.add_ipc_publication(self.native)
 
     @property

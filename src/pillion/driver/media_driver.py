@@ -116,6 +116,18 @@ class MediaDriver:
             ring=cnc.to_driver_ring,
             threading_mode=settings.threading_mode,
             heartbeat_interval_ns=settings.timer_interval_ns,
+            idle={
+                "conductor": settings.conductor_idle,
+                "sender": settings.sender_idle,
+                "receiver": settings.receiver_idle,
+                "shared": settings.shared_idle,
+                "sharednetwork": settings.sharednetwork_idle,
+            },
+            cycle_threshold_ns={
+                "sender": settings.sender_cycle_threshold_ns,
+                "receiver": settings.receiver_cycle_threshold_ns,
+            },
+            status_message_timeout_ns=settings.status_message_timeout_ns,
         )
         transports = TransportOpener(settings)
         self._services = Services(
