@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -31,6 +31,7 @@ else:
 
 # How long what a test has closed may take to be gone.
 LEAK_PATIENCE_S = 5.0
+_FAILED = pytest.StashKey[bool]()
 SHARED_FILES = ("cnc.dat", "loss-report.dat", ".logbuffer")
 
 
@@ -96,6 +97,16 @@ def _held() -> set[str]:
     return _threads() | _descriptors() | _mappings() | _children()
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.failed:
+        item.stash[_FAILED] = True
+    return report
+
+
 @pytest.fixture(autouse=True)
 def _no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fails a test that leaves a thread, descriptor, mapping of a shared file, or child process behind."""
@@ -104,6 +115,8 @@ def _no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
         return
     before = _held()
     yield
+    if request.node.stash.get(_FAILED, False):
+        return              # the traceback of a failure holds everything: there is one thing to say already
     left = _held() - before
     deadline = time.monotonic() + LEAK_PATIENCE_S
     while left and time.monotonic() < deadline:

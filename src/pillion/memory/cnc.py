@@ -144,6 +144,7 @@ class CncFile:
 
     def publish_version(self) -> None:
         """From here on clients may attach."""
+        self.mapped.check_writable()
         store_release_i32(self.mapped.address, CNC_VERSION)
 
     @property

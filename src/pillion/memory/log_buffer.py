@@ -492,9 +492,10 @@ def _fill_metadata(metadata: cython.pointer(LogMetadata), spec) -> cython.void:
     header: cython.pointer(DataHeader) = cython.cast(cython.pointer(DataHeader), metadata.default_header)
     if spec.log_type != LOG_IMAGE:
         # An inactive partition holds the term id it had one cycle before its next use.
-        metadata.term_tail_counters[count % 3] = pack_tail(term_id, spec.term_offset)
-        metadata.term_tail_counters[(count + 1) % 3] = pack_tail(wrap_add(term_id, -2), 0)
-        metadata.term_tail_counters[(count + 2) % 3] = pack_tail(wrap_add(term_id, -1), 0)
+        active: cython.uint = cython.cast(cython.uint, count) % 3
+        metadata.term_tail_counters[active] = pack_tail(term_id, spec.term_offset)
+        metadata.term_tail_counters[(active + 1) % 3] = pack_tail(wrap_add(term_id, -2), 0)
+        metadata.term_tail_counters[(active + 2) % 3] = pack_tail(wrap_add(term_id, -1), 0)
         metadata.active_term_count = count
     metadata.end_of_stream_position = NO_END
     metadata.correlation_id = spec.correlation_id
