@@ -233,7 +233,7 @@ class _PublicationBase:
 
     @property
     def max_possible_position(self) -> int:
-        return self.log.term_length << 31
+        return cython.cast(int64_t, self.log.term_length) << 31
 
     @property
     def term_length(self) -> int:
