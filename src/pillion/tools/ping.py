@@ -262,7 +262,8 @@ class Pinger:
                 )
             if time.monotonic_ns() > intended_ns + self.timeout_ns:
                 raise CommandError(
-                    f"pong took nothing for {self.args.timeout} s after {self.received} round trips",
+                    f"pong took nothing for {self.args.timeout} s, after {self.received} round "
+                    "trips",
                     EXIT_TIMED_OUT,
                 )
             # Keep taking pongs: a full way back would block the way there.
