@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "unit"))      # memory_tools, log_tools
 
-from fuzzing import SECONDS, SEED, Fuzz  # noqa: E402
+from fuzzing import SECONDS, SEED, Fuzz
 
 
 @pytest.fixture

@@ -211,7 +211,7 @@ def test_corrupt_lengths(tmp_path: Path, image: bytes, offset: int, length: int)
         cnc.counters_reader().scan()
         cnc.read_errors()
         return
-    with pytest.raises(CncFileError, match="corrupt|sections need"):
+    with pytest.raises(CncFileError, match=r"corrupt|sections need"):
         CncFile.open(str(tmp_path))
 
 

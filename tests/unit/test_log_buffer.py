@@ -200,7 +200,7 @@ def test_the_largest_sparse_log(tmp_path: Path) -> None:
 def test_corrupt_metadata_is_refused(tmp_path: Path, offset: int, value: int) -> None:
     log = Log.create(tmp_path)
     put(log.file, "i", log.metadata + offset, value)
-    with pytest.raises(LogFileError, match="1.logbuffer"):
+    with pytest.raises(LogFileError, match=r"1\.logbuffer"):
         LogBuffer.open(str(tmp_path / "1.logbuffer"))
 
 

@@ -80,7 +80,7 @@ def test_numbers(text: str, number: int) -> None:
      "2147483648", "-2147483649", "4294967296", "0xffffffffff", "9" * 5000],
 )  # fmt: skip
 def test_no_numbers(text: str) -> None:
-    with pytest.raises(ValueError, match="is not a whole number|is outside"):
+    with pytest.raises(ValueError, match=r"is not a whole number|is outside"):
         parse_int(text, INT32_MIN, INT32_MAX)
 
 
