@@ -310,6 +310,10 @@ class UdpTransport(DatagramTransport):
         if direction != "receive":
             _arm(cython.address(self.transport.outgoing), drop, duplicate, reorder, seed + 1, mask)
 
+    def reconnect(self, address: tuple) -> None:
+        """Change the peer; the kernel does it at once, also while an agent uses the socket."""
+        self.socket.connect(address)
+
     def close(self) -> None:
         """Close the socket. Only when no agent has it any more."""
         self.transport.fd = -1
