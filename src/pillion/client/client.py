@@ -109,8 +109,8 @@ class Client:
         self,
         channel: str,
         stream_id: int,
-        on_available_image: Handler | None | Unset = UNSET,
-        on_unavailable_image: Handler | None | Unset = UNSET,
+        on_available_image: Handler | Unset | None = UNSET,
+        on_unavailable_image: Handler | Unset | None = UNSET,
     ) -> Subscription:
         """A subscription; its images come and go with the publishers.
 
@@ -155,7 +155,7 @@ class Client:
         return result
 
     def async_add_publication(self, channel: str, stream_id: int) -> int:
-        """Ask only; `poll_async` with the number returned gives the publication when it is there."""
+        """Ask only; `poll_async` with the number returned gives the publication when there."""
         return self._conductor.submit_publication(_channel(channel), _int32(stream_id), False)
 
     def async_add_exclusive_publication(self, channel: str, stream_id: int) -> int:
@@ -166,8 +166,8 @@ class Client:
         self,
         channel: str,
         stream_id: int,
-        on_available_image: Handler | None | Unset = UNSET,
-        on_unavailable_image: Handler | None | Unset = UNSET,
+        on_available_image: Handler | Unset | None = UNSET,
+        on_unavailable_image: Handler | Unset | None = UNSET,
     ) -> int:
         """Ask only, as `async_add_publication`."""
         return self._conductor.submit_subscription(
@@ -315,7 +315,7 @@ def _run_conductor(conductor: ClientConductor, stop: threading.Event, pause: flo
     while conductor.closed is None and not stop.wait(pause):
         conductor.do_work()
     if conductor.closed is None:
-        conductor.close("its Client object was not kept")
+        conductor.close("the client was closed because its Client object was not kept")
 
 
 def _channel(channel: object) -> str:

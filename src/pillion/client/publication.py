@@ -357,7 +357,7 @@ class _PublicationBase:
         if self.closed:
             self._closed_code()
             reason = None if self.conductor is None else self.conductor.closed
-            why = "" if reason is None else f", its client too: {reason}"
+            why = "" if reason is None else f": {reason}"
             raise ClosedError(
                 f"the publication on {self.channel} stream {self.stream_id} is closed{why}"
             )
