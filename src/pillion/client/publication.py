@@ -91,7 +91,7 @@ def new_publication(
     self.conductor = conductor
     self.log_buffer = log_buffer
     self.log = log_buffer.log
-    self.counters = counters
+    self.counters_file = counters.owner
     self.channel = channel
     self.stream_id = self.log.stream_id
     self.session_id = self.log.session_id
