@@ -225,10 +225,7 @@ class Traffic:
 
     def describe(self) -> str:
         rate = self.bytes / self.seconds if self.seconds else 0.0
-        return (
-            f"{self.verb} {self.messages:,} messages, {format_bytes(self.bytes)}, "
-            f"{format_bytes(rate)}/s"
-        )
+        return f"{self.verb} {self.messages:,} messages, {format_bytes(self.bytes)}, {format_bytes(rate)}/s"
 
     def finish(self) -> None:
         """The last line, on a terminal only."""

@@ -76,21 +76,13 @@ def run(arguments: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = make_parser(
-        "subscribe", "Write what a stream brings to a file or to stdout.", DETAILS, EXAMPLES
-    )
+    parser = make_parser("subscribe", "Write what a stream brings to a file or to stdout.", DETAILS, EXAMPLES)
     add_stream_arguments(parser)
-    parser.add_argument(
-        "-f", "--format", choices=FORMATS, default="lines", help="as the publisher has it"
-    )
-    parser.add_argument(
-        "-o", "--output", default="-", metavar="FILE", help="output (default: -, which is stdout)"
-    )
+    parser.add_argument("-f", "--format", choices=FORMATS, default="lines", help="as the publisher has it")
+    parser.add_argument("-o", "--output", default="-", metavar="FILE", help="output (default: -, which is stdout)")
     ends = parser.add_mutually_exclusive_group()
     ends.add_argument("--once", action="store_true", help="take the first stream only")
-    ends.add_argument(
-        "--follow", action="store_true", help="go on when a stream has ended: more may come"
-    )
+    ends.add_argument("--follow", action="store_true", help="go on when a stream has ended: more may come")
     parser.add_argument(
         "-n",
         "--count",
@@ -123,9 +115,7 @@ def _open(file: str) -> int:
 class Receiver:
     """Takes images as they arrive, writes what they bring, and knows when all have ended."""
 
-    def __init__(
-        self, args: argparse.Namespace, arrived: deque[Image], output: int, traffic: Traffic
-    ):
+    def __init__(self, args: argparse.Namespace, arrived: deque[Image], output: int, traffic: Traffic):
         from pillion.client.assembler import FragmentAssembler
 
         self.args = args
@@ -160,8 +150,7 @@ class Receiver:
             timeout = self.args.timeout
             if timeout is not None and time.monotonic() - last > timeout:
                 raise CommandError(
-                    f"nothing arrived on {self.args.channel} stream {self.args.stream} for "
-                    f"{timeout} s",
+                    f"nothing arrived on {self.args.channel} stream {self.args.stream} for {timeout} s",
                     EXIT_TIMED_OUT,
                 )
             attempt += 1
