@@ -201,7 +201,11 @@ class ClientConductor:
         if self.settings.use_conductor_agent_invoker or attempt >= 200:
             self.do_work()
         if attempt >= 100:
-            time.sleep(0 if attempt < 200 else min((attempt - 199) * 1e-6, 0.001))
+            # Not sleep(0): CPython sleeps for the kernel's timer slack then, 50 us and more.
+            if attempt < 200:
+                os.sched_yield()
+            else:
+                time.sleep(min((attempt - 199) * 1e-6, 0.001))
 
     # Events.
 
