@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 from pillion.directory import default_aeron_dir
 
@@ -167,6 +167,19 @@ def termination_as_exit() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, previous)
+
+
+@contextmanager
+def open_or_standard(file: str, standard: IO[str], flags: int) -> Iterator[int]:
+    """A descriptor of `file`, or for "-" that of `standard`, which stays open."""
+    if file == "-":
+        yield standard.fileno()
+        return
+    descriptor = os.open(file, flags | os.O_CLOEXEC, 0o666)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def write_all(descriptor: int, data: bytes) -> None:

@@ -19,6 +19,7 @@ from pillion.tools.console import (
     connect,
     idle,
     make_parser,
+    open_or_standard,
     positive_seconds,
     print_json,
     say,
@@ -59,8 +60,11 @@ _LINGER_LIMIT_S = 60.0
 
 def run(arguments: list[str]) -> int:
     args = _parser().parse_args(arguments)
-    source = _open(args.file)
-    with termination_as_exit(), connect(args, "publish") as client:
+    with (
+        open_or_standard(args.file, sys.stdin, os.O_RDONLY) as source,
+        termination_as_exit(),
+        connect(args, "publish") as client,
+    ):
         publication = client.add_exclusive_publication(args.channel, args.stream)
         traffic = Traffic("sent", quiet=args.quiet)
         sender = Sender(publication, traffic, args.timeout)
@@ -112,10 +116,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress on a terminal")
     add_client_arguments(parser)
     return parser
-
-
-def _open(file: str) -> int:
-    return sys.stdin.fileno() if file == "-" else os.open(file, os.O_RDONLY | os.O_CLOEXEC)
 
 
 class Sender:

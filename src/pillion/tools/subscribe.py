@@ -19,6 +19,7 @@ from pillion.tools.console import (
     connect,
     idle,
     make_parser,
+    open_or_standard,
     positive_seconds,
     print_json,
     termination_as_exit,
@@ -54,8 +55,12 @@ _COUNT_LINGER_S = 0.1
 
 def run(arguments: list[str]) -> int:
     args = _parser().parse_args(arguments)
-    output = _open(args.output)
-    with termination_as_exit(), connect(args, "subscribe") as client:
+    creation = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    with (
+        open_or_standard(args.output, sys.stdout, creation) as output,
+        termination_as_exit(),
+        connect(args, "subscribe") as client,
+    ):
         arrived: deque[Image] = deque()
         client.add_subscription(args.channel, args.stream, on_available_image=arrived.append)
         traffic = Traffic("received", quiet=args.quiet)
@@ -104,12 +109,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress on a terminal")
     add_client_arguments(parser)
     return parser
-
-
-def _open(file: str) -> int:
-    if file == "-":
-        return sys.stdout.fileno()
-    return os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
 
 
 class Receiver:
