@@ -1,0 +1,2 @@
+FRAME_TYPES: dict[str, int]
+DATA_FLAGS: dict[str, int]
