@@ -11,17 +11,17 @@ BREAK: Final = 2
 COMMIT: Final = 3
 CONTINUE: Final = 4
 
+def new_image(
+    log_buffer: LogBuffer,
+    counters: CountersReader,
+    position_id: int,
+    correlation_id: int,
+    subscription: Subscription,
+    source_identity: str,
+) -> Image: ...
+
 class Image:
-    def __init__(
-        self,
-        log_buffer: LogBuffer,
-        counters: CountersReader,
-        position_id: int,
-        correlation_id: int,
-        subscription: Subscription,
-        subscription_registration_id: int,
-        source_identity: str,
-    ) -> None: ...
+    def __init__(self) -> None: ...
     @property
     def correlation_id(self) -> int: ...
     @property
@@ -65,6 +65,8 @@ class Image:
     def active_transport_count(self) -> int: ...
     @property
     def term_length(self) -> int: ...
+    @property
+    def position_bits_to_shift(self) -> int: ...
     @property
     def mtu_length(self) -> int: ...
     @property

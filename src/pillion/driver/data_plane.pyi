@@ -1,3 +1,4 @@
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pillion.driver.streams import (
@@ -10,7 +11,18 @@ from pillion.driver.streams import (
 from pillion.memory.counters import CountersReader
 from pillion.memory.ring_buffer import ManyToOneRingBuffer
 
-THREADS: dict[str, tuple[int, ...]]
+THREADS: dict[str, tuple[tuple[int, str], ...]]
+IDLE_NAMES: tuple[str, ...]
+AGENT_NAMES: tuple[tuple[int, str], ...]
+
+class AgentThread:
+    def __init__(self, plane: DataPlane, agents: int, idle: Iterable[str | int]) -> None: ...
+    @property
+    def agents(self) -> int: ...
+    @property
+    def name(self) -> str: ...
+    def start(self) -> None: ...
+    def join(self) -> None: ...
 
 class DataPlane:
     def __init__(
@@ -19,8 +31,12 @@ class DataPlane:
         counters: CountersReader,
         ring: ManyToOneRingBuffer,
         threading_mode: str,
-        heartbeat_interval_ns: int,
-        max_park_ns: int = 1_000_000,
+        heartbeat_interval_ns: int = 1_000_000_000,
+        idle: Mapping[str, Iterable[str | int]] | None = None,
+        cycle_threshold_ns: int | dict[str, int] = 100_000_000,
+        status_message_timeout_ns: int = 200_000_000,
+        send_to_status_poll_ratio: int = 6,
+        now_ns: int | None = None,
     ) -> None: ...
     @property
     def threading_mode(self) -> str: ...

@@ -9,8 +9,10 @@ from pillion.memory.ring_buffer import ManyToOneRingBuffer
 
 CNC_FILE: Final = "cnc.dat"
 LOSS_REPORT_FILE: Final = "loss-report.dat"
+MAX_CNC_LENGTH: Final = 2147483647
 
 class CncFile:
+    def __init__(self) -> None: ...
     @staticmethod
     def create(
         directory: str,
