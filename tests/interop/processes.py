@@ -71,9 +71,7 @@ def command(kind: str, role: str, settings: Mapping[str, str]) -> list[str]:
 class Process:
     """A peer with its JSON lines on stdout. Ends with the `with` block, whatever happened in it."""
 
-    def __init__(
-        self, kind: str, role: str, *options: object, settings: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, kind: str, role: str, *options: object, settings: Mapping[str, str] | None = None) -> None:
         settings = settings or {}
         self.name = f"{kind} {role.split()[0]}"
         self._errors = tempfile.TemporaryFile("w+")
@@ -112,14 +110,10 @@ class Process:
         try:
             line = self._lines.get(timeout=timeout)
         except queue.Empty:
-            raise AssertionError(
-                f"{self.name}: no {event!r} within {timeout} s; it wrote: {self.errors()}"
-            ) from None
+            raise AssertionError(f"{self.name}: no {event!r} within {timeout} s; it wrote: {self.errors()}") from None
         if line is None:
             code = self._process.wait(timeout=DEADLINE)
-            raise AssertionError(
-                f"{self.name} ended with {code} before {event!r}; it wrote: {self.errors()}"
-            )
+            raise AssertionError(f"{self.name} ended with {code} before {event!r}; it wrote: {self.errors()}")
         fields: dict[str, Any] = json.loads(line)
         assert fields["event"] == event, f"{self.name}: {line}; it wrote: {self.errors()}"
         return fields
