@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from drivers import SHORT_TIMEOUTS, Driver, DriverFactory, SharedDrivers, require
+from processes import PATIENT_TIMEOUTS
 
 
 @pytest.fixture
@@ -26,8 +27,8 @@ def new_driver() -> Iterator[DriverFactory]:
 
 @pytest.fixture(scope="session")
 def shared_driver() -> Iterator[SharedDrivers]:
-    """`shared_driver("java")`: one driver of each kind for the session, with default settings."""
-    drivers = SharedDrivers({})
+    """`shared_driver("java")`: one driver of each kind for the session, with long time-outs."""
+    drivers = SharedDrivers(PATIENT_TIMEOUTS)
     yield drivers
     drivers.close()
 

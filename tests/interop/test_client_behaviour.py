@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from drivers import Driver
-from processes import wait_until
+from processes import PATIENT_TIMEOUTS, wait_until
 
 import pillion
 from pillion.client.client import is_driver_active
@@ -23,8 +23,13 @@ IPC = "aeron:ipc?term-length=64k"
 stream_ids = count(6001)
 
 
-@pytest.fixture(params=["c", "java"])
-def driver(request: pytest.FixtureRequest, shared_driver: Callable[[str], Driver]) -> Driver:
+@pytest.fixture(params=["pillion", "c", "java"])
+def driver(
+    request: pytest.FixtureRequest,
+    shared_driver: Callable[[str], Driver],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Driver:
+    monkeypatch.setenv("AERON_DRIVER_TIMEOUT", PATIENT_TIMEOUTS["AERON_DRIVER_TIMEOUT"])
     return shared_driver(request.param)
 
 
@@ -162,6 +167,7 @@ def test_resolved_port(client: pillion.Client, stream: int) -> None:
     assert subscription.resolved_endpoint is None
 
 
+@pytest.mark.parametrize("driver", ["c", "java"], indirect=True)
 def test_destinations(client: pillion.Client, stream: int, free_port: Callable[[], int]) -> None:
     here = f"aeron:udp?endpoint=127.0.0.1:{free_port()}"
     publication = client.add_publication("aeron:udp?control-mode=manual|term-length=64k", stream)
@@ -180,6 +186,7 @@ def test_destinations(client: pillion.Client, stream: int, free_port: Callable[[
         publication.add_destination(here)
 
 
+@pytest.mark.parametrize("driver", ["c", "java"], indirect=True)
 def test_receive_destinations(client: pillion.Client, stream: int, free_port: Callable[[], int]) -> None:
     here = f"aeron:udp?endpoint=127.0.0.1:{free_port()}|term-length=64k"
     subscription = client.add_subscription("aeron:udp?control-mode=manual", stream)
