@@ -37,7 +37,7 @@ class DriverProxy:
         return heartbeat
 
     def send(self, command: CommandType, message: bytes) -> None:
-        """Raises `BufferFullError` if the ring stays full, `ValueError` if the message is too long."""
+        """Raises `BufferFullError` if the ring stays full, `ValueError` for too long a message."""
         for _ in range(_ATTEMPTS):
             if self._ring.write(command, message):
                 return

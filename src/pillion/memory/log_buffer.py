@@ -429,7 +429,12 @@ class LogBuffer:
         return log_clean(cython.address(self.log), clean_position, target)
 
     def unblock(self, position: int) -> bool:
-        """Pad over what a dead or stuck publisher left at `position`. True if something was unblocked."""
+        """Pad over what a dead or stuck publisher left at `position`. True if something was unblocked.
+
+        False for a position where no frame can start: it may come from a counter that a client wrote.
+        """
+        if position % 32:
+            return False
         _check_position(position)
         return log_unblock(cython.address(self.log), position)
 
