@@ -244,7 +244,7 @@ class Traffic:
 
     def finish(self) -> None:
         """The last line, on a terminal only."""
-        if self._shows:
+        if self._shows and self.messages:
             sys.stderr.write(f"\r\x1b[K{self.describe()} in {self.seconds:.1f} s\n")
             sys.stderr.flush()
 
