@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import FAST, wait_until
 
 import pillion
 from pillion.client.client import Client
@@ -26,6 +25,7 @@ from pillion.errors import (
 )
 from pillion.memory.cnc import CncFile
 from pillion.protocol.ids import CounterType, SystemCounter
+from support import FAST, wait_until
 
 
 def test_a_stopped_driver_says_so(start_driver: Callable[..., MediaDriver]) -> None:

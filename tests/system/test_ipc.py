@@ -6,13 +6,13 @@ import os
 from collections.abc import Callable
 
 import pytest
-from conftest import wait_until
 from streams import messages, transfer
 
 import pillion
 from pillion.client.client import Client
 from pillion.driver.media_driver import MediaDriver
 from pillion.protocol.ids import SystemCounter
+from support import wait_until
 
 STREAM = 1001
 
