@@ -10,10 +10,10 @@ from itertools import count
 from typing import Any
 
 import pytest
-from conftest import Driver
 from processes import wait_until
 
 import pillion
+from conftest import Driver
 from pillion.client.client import is_driver_active
 from pillion.errors import ChannelError, ClosedError, ErrorCode, ForkedError, RegistrationError
 

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from itertools import count, product
 
 import pytest
-from conftest import Driver, require
 from streams import channel_of, check_stream
+
+from conftest import Driver, require
 
 pytestmark = pytest.mark.interop
 

@@ -7,8 +7,9 @@ from itertools import count, product
 
 import killing
 import pytest
-from conftest import SHORT_TIMEOUTS, Driver, DriverFactory, require
 from streams import channel_of, check_stream
+
+from conftest import SHORT_TIMEOUTS, Driver, DriverFactory, require
 
 pytestmark = pytest.mark.interop
 

@@ -6,6 +6,7 @@ import random
 from types import SimpleNamespace
 
 from plane_tools import Reader, Side
+
 from pillion.driver.udp.simulated import SimulatedNetwork
 from pillion.protocol.frames import FRAME_TYPES
 

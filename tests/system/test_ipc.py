@@ -6,10 +6,10 @@ import os
 from collections.abc import Callable
 
 import pytest
-from conftest import wait_until
 from streams import messages, transfer
 
 import pillion
+from conftest import wait_until
 from pillion.client.client import Client
 from pillion.driver.media_driver import MediaDriver
 from pillion.protocol.ids import SystemCounter

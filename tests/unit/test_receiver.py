@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import frame_tools as frames
 import pytest
-from plane_tools import MS, SECOND, TERM, Side, drain, image
+from plane_tools import MS, TERM, Side, drain, image
 
 from pillion.driver.events import DriverEvent, decode_address
 from pillion.driver.udp.simulated import SimulatedNetwork

@@ -29,14 +29,12 @@ from cython.cimports.pillion.driver.context import (
     EVENT_FIRST_LOSS,
     EVENT_RELEASED,
     EVENT_SETUP,
-    EVENT_SOCKET_ERROR,
     EVENT_SUBSCRIBER_ADDED,
     EVENT_SUBSCRIBER_REMOVED,
     AgentContext,
 )
 from cython.cimports.pillion.driver.control import poll_control
 from cython.cimports.pillion.driver.idling import (
-    Idler,
     PollSet,
     idle_after,
     poll_set_add,
@@ -45,7 +43,15 @@ from cython.cimports.pillion.driver.idling import (
     sleep_ns,
 )
 from cython.cimports.pillion.driver.positions import PointerList, list_free
-from cython.cimports.pillion.driver.queues import Item, queue_claim, queue_free, queue_init, queue_peek, queue_publish, queue_release
+from cython.cimports.pillion.driver.queues import (
+    Item,
+    queue_claim,
+    queue_free,
+    queue_init,
+    queue_peek,
+    queue_publish,
+    queue_release,
+)
 from cython.cimports.pillion.driver.receiver import Receiver, receiver_do_work
 from cython.cimports.pillion.driver.sender import Sender, sender_do_work
 from cython.cimports.pillion.driver.stream_conductor import StreamConductor, stream_conductor_do_work

@@ -23,7 +23,6 @@ from cython.cimports.pillion.driver.queues import Item, queue_claim, queue_publi
 from cython.cimports.pillion.driver.streams import (
     MAX_CREATING,
     MAX_ELICITED,
-    SESSION_COOL_DOWN,
     SESSION_CREATING,
     SESSION_ELICITED,
     ImageStruct,
@@ -49,7 +48,6 @@ from cython.cimports.pillion.protocol.frames import (
     TYPE_RTTM,
     TYPE_SETUP,
     DataHeader,
-    FrameHeader,
     RttFrame,
     SetupFrame,
     align_frame,

@@ -5,7 +5,7 @@ the thread's sockets, for its doorbell, or for a time that grows, since a stream
 """
 
 import cython
-from cython.cimports.libc.stdint import int32_t, int64_t, uint64_t
+from cython.cimports.libc.stdint import int64_t, uint64_t
 from cython.cimports.libc.stdlib import free, realloc
 from cython.cimports.pillion.memory.atomics import cpu_pause
 from cython.cimports.posix.time import nanosleep, timespec

@@ -41,7 +41,12 @@ from cython.cimports.pillion.driver.streams import (
     ReceiveEndpointStruct,
 )
 from cython.cimports.pillion.driver.udp.transport import Arrival
-from cython.cimports.pillion.memory.atomics import load_acquire_i32, load_acquire_i64, store_release_i32, store_release_i64
+from cython.cimports.pillion.memory.atomics import (
+    load_acquire_i32,
+    load_acquire_i64,
+    store_release_i32,
+    store_release_i64,
+)
 from cython.cimports.pillion.memory.log_buffer import (
     log_clean,
     log_fill_gap,

@@ -20,7 +20,12 @@ from cython.cimports.pillion.driver.context import (
 from cython.cimports.pillion.driver.positions import list_add, list_remove, positions_range
 from cython.cimports.pillion.driver.queues import Item, queue_claim, queue_peek, queue_publish, queue_release
 from cython.cimports.pillion.driver.streams import IpcStruct
-from cython.cimports.pillion.memory.atomics import load_acquire_i32, store_release_i32, store_release_i64, store_release_u8
+from cython.cimports.pillion.memory.atomics import (
+    load_acquire_i32,
+    store_release_i32,
+    store_release_i64,
+    store_release_u8,
+)
 from cython.cimports.pillion.memory.log_buffer import log_clean, log_producer_position
 
 if not cython.compiled:

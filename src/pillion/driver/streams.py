@@ -7,15 +7,19 @@ What is read here of a struct in use is one atomic word at a time.
 from __future__ import annotations
 
 import cython
-from cython.cimports.libc.stdint import int32_t, int64_t, uint8_t
+from cython.cimports.libc.stdint import int32_t, int64_t
 from cython.cimports.libc.stdlib import calloc, free
 from cython.cimports.libc.string import memcpy
-from cython.cimports.pillion.driver.positions import PointerList, list_add, list_free, positions_range
+from cython.cimports.pillion.driver.positions import PointerList, list_add, list_free
 from cython.cimports.pillion.driver.udp.transport import ADDRESS_LENGTH, DatagramTransport
-from cython.cimports.pillion.memory.atomics import load_acquire_i32, load_acquire_i64, store_release_i32, store_release_i64
+from cython.cimports.pillion.memory.atomics import (
+    load_acquire_i32,
+    load_acquire_i64,
+    store_release_i32,
+    store_release_i64,
+)
 from cython.cimports.pillion.memory.log_buffer import Log, LogBuffer, log_producer_position
 from cython.cimports.pillion.memory.loss_report import LossReportEntry
-from cython.cimports.pillion.protocol.layouts import LossEntry
 
 if not cython.compiled:
     raise ImportError("pillion.driver.streams must be compiled: run `pip install .`")
