@@ -76,7 +76,7 @@ class Process:
     ) -> None:
         settings = settings or {}
         self.name = f"{kind} {role.split()[0]}"
-        self._errors = tempfile.TemporaryFile("w+")
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  # closed with the process
         self._lines: queue.Queue[str | None] = queue.Queue()
         self._process = subprocess.Popen(
             [*command(kind, role, settings), *map(str, options)],

@@ -308,7 +308,6 @@ class SimulatedNetwork:
 
     def trace(self) -> list:
         """(time ns, source port, target port, frame type, length, arrival ns or -1) of every datagram, if recorded."""
-        index: int64_t
         return [
             (self.network.trace[index].time_ns, self.network.trace[index].source_port, self.network.trace[index].target_port,
              self.network.trace[index].type, self.network.trace[index].length, self.network.trace[index].due_ns)

@@ -98,7 +98,7 @@ def _intercept_arrivals(loss: cython.pointer(Interceptor), batch: cython.pointer
             memcpy(loss.held, arrival.data, arrival.length)
             loss.held_length = arrival.length
             loss.held_address = arrival.source[0]
-        if fate == DROP or fate == HOLD:
+        if fate in (DROP, HOLD):
             continue
         if fate == REPEAT:
             batch.arrivals[count] = arrival
