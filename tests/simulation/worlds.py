@@ -86,7 +86,8 @@ class World:
 
     def messages(self, count, largest=4000):
         """Messages of every size, no two alike."""
-        return [number.to_bytes(8, "little") + self.random.randbytes(self.random.choice((0, 24, 25, 56, 700, 1368, largest)))
+        sizes = (0, 24, 25, 56, 700, 1368, largest)
+        return [number.to_bytes(8, "little") + self.random.randbytes(self.random.choice(sizes))
                 for number in range(count)]
 
     def close(self):

@@ -346,7 +346,8 @@ def poll_until(side, condition):
 
 
 @pytest.mark.parametrize("mode", ["dedicated", "shared_network", "shared"])
-@pytest.mark.parametrize("idle", [("adaptive",), ("backoff", 10, 20, 1000, MS), ("sleep-ns", 1000), ("yield",)], ids=str)
+@pytest.mark.parametrize("idle", [("adaptive",), ("backoff", 10, 20, 1000, MS), ("sleep-ns", 1000), ("yield",)],
+                         ids=str)
 def test_a_stream_over_loopback_on_threads(tmp_path, mode, idle):
     names = ("conductor", "sender", "receiver", "shared", "sharednetwork")
     side = Side(tmp_path, mode=mode, idle=dict.fromkeys(names, idle))

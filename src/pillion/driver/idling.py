@@ -1,7 +1,8 @@
 """Idle strategies of the agents' threads.
 
-Those of the reference, and `adaptive`: it spins while traffic flows, yields, and then waits in the kernel for a datagram on
-the thread's sockets, for its doorbell, or for a time that grows, since a stream in shared memory has no doorbell.
+Those of the reference, and `adaptive`: it spins while traffic flows, yields, and then waits in the kernel for a
+datagram on the thread's sockets, for its doorbell, or for a time that grows, since a stream in shared memory has no
+doorbell.
 """
 
 import cython

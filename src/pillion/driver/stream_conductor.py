@@ -130,7 +130,7 @@ def _serve(stream: cython.pointer(IpcStruct)) -> cython.int:
 @cython.nogil
 @cython.exceptval(check=False)
 def _add_subscriber(stream: cython.pointer(IpcStruct), position: cython.pointer(int64_t)) -> int64_t:
-    """The new subscriber's position: the slowest's, and if it is alone the furthest anybody ever read. -1: no memory."""
+    """The new subscriber's position: the slowest's, or the furthest ever read if it is alone. -1: no memory."""
     smallest: int64_t = NOBODY
     largest: int64_t = 0
     _serve(stream)                                  # how far the consumers are by now, not when we parked
@@ -156,7 +156,8 @@ def _subscribers_changed(stream: cython.pointer(IpcStruct)) -> cython.void:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _handle(agent: cython.pointer(StreamConductor), item: cython.pointer(Item), event: cython.pointer(Item)) -> cython.bint:
+def _handle(agent: cython.pointer(StreamConductor), item: cython.pointer(Item),
+            event: cython.pointer(Item)) -> cython.bint:
     """True if an event is to be published."""
     stream: cython.pointer(IpcStruct) = cython.cast(cython.pointer(IpcStruct), item.target)
     position: cython.pointer(int64_t) = cython.cast(cython.pointer(int64_t), item.other)

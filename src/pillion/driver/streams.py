@@ -1,7 +1,7 @@
 """The classes through which the conductor builds streams and endpoints, and looks at them.
 
-Each owns one struct; from `DataPlane.add_*` on the struct belongs to an agent, until the agent has reported it released.
-What is read here of a struct in use is one atomic word at a time.
+Each owns one struct; from `DataPlane.add_*` on the struct belongs to an agent, until the agent has reported it
+released. What is read here of a struct in use is one atomic word at a time.
 """
 
 from __future__ import annotations
@@ -240,7 +240,8 @@ class ReceiveEndpoint:
     """A bound transport that subscriptions listen on."""
 
     def __cinit__(self):
-        self.endpoint = cython.cast(cython.pointer(ReceiveEndpointStruct), calloc(1, cython.sizeof(ReceiveEndpointStruct)))
+        self.endpoint = cython.cast(cython.pointer(ReceiveEndpointStruct),
+                                    calloc(1, cython.sizeof(ReceiveEndpointStruct)))
         if self.endpoint == cython.NULL:
             raise MemoryError
 
@@ -319,7 +320,7 @@ class PublicationImage:
             free(self.stream)
 
     def link_subscriber(self, position_id: int) -> int:
-        """Before `add_image` only: a subscriber that is there from the start. Its join position, which is the image's."""
+        """Before `add_image` only: a subscriber that is there from the start. Its join position, the image's."""
         return _link(self, self.handed_over, cython.address(self.stream.subscribers), self.counters, position_id,
                      self.stream.rebuild_position)
 
