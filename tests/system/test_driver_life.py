@@ -26,6 +26,7 @@ from pillion.errors import (
 )
 from pillion.memory.cnc import CncFile
 from pillion.protocol.ids import CounterType, SystemCounter
+from support import FAST, wait_until
 
 
 def test_a_stopped_driver_says_so(start_driver: Callable[..., MediaDriver]) -> None:

@@ -13,6 +13,7 @@ from conftest import wait_until
 from pillion.client.client import Client
 from pillion.driver.media_driver import MediaDriver
 from pillion.protocol.ids import SystemCounter
+from support import wait_until
 
 STREAM = 1001
 

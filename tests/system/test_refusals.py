@@ -14,6 +14,7 @@ from pillion.driver.media_driver import MediaDriver
 from pillion.errors import ChannelError, ErrorCode, RegistrationError
 from pillion.memory.cnc import CncFile
 from pillion.protocol.ids import CommandType, SystemCounter
+from support import free_port, wait_until
 
 STREAM = 3001
 UDP = "aeron:udp?endpoint=localhost:40456"

@@ -14,6 +14,7 @@ from pillion.client.client import Client
 from pillion.driver.media_driver import MediaDriver
 from pillion.driver.setting_values import LossRates
 from pillion.protocol.ids import CounterType, SystemCounter
+from support import free_port, wait_until
 
 STREAM = 2001
 
