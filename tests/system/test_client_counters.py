@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import pytest
 
-from conftest import wait_until
 from pillion.client.client import Client
 from pillion.driver.media_driver import MediaDriver
 from pillion.errors import ClosedError, RegistrationError

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 import pillion
-from conftest import FAST, wait_until
 from pillion.client.client import Client
 from pillion.driver.media_driver import MediaDriver
 from pillion.errors import (

@@ -9,7 +9,6 @@ import pytest
 from streams import messages, transfer
 
 import pillion
-from conftest import wait_until
 from pillion.client.client import Client
 from pillion.driver.media_driver import MediaDriver
 from pillion.protocol.ids import SystemCounter

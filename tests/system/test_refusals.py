@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 import pytest
 
-from conftest import free_port, wait_until
 from pillion.client.client import Client
 from pillion.driver.media_driver import MediaDriver
 from pillion.errors import ChannelError, ErrorCode, RegistrationError

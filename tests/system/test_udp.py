@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from streams import messages, transfer
 
-from conftest import free_port, wait_until
 from pillion.client.client import Client
 from pillion.driver.media_driver import MediaDriver
 from pillion.driver.setting_values import LossRates
