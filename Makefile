@@ -24,6 +24,7 @@ $(VENV)/.tools: pyproject.toml
 
 build: $(VENV)/.tools
 	flock .build.lock $(BIN)/python setup.py -q build_ext --inplace 2> .build.log || { cat .build.log; exit 1; }
+	@$(BIN)/python -m compileall -q src/pillion  # so that start-up is what an installed package has
 
 peers: $(VENV)/.tools
 	$(BIN)/python tests/interop/peers/setup_peers.py $(PEERS)

@@ -73,13 +73,14 @@ def is_multicast(address: bytes) -> bool:
 def multicast_control_address(address: bytes) -> bytes:
     """The group for status messages and NAKs beside the data group `address`: its last byte plus 1.
 
+    Of that byte only: 255 becomes 0.
     Raises `ValueError` for an even last byte, which no data group may have.
     """
     if address[-1] & 1 == 0:
         raise ValueError(
             "is an even multicast address: data groups are odd, their control group is one above"
         )
-    return address[:-1] + bytes((address[-1] + 1,))
+    return address[:-1] + bytes(((address[-1] + 1) & 0xFF,))
 
 
 def parse_endpoint(text: str, *, parameter: str = "endpoint", channel: str = "") -> EndpointAddress:

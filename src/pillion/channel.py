@@ -39,6 +39,7 @@ from pillion.units import (
 )
 
 MAX_CHANNEL_LENGTH = 4095
+MEDIA = ("udp", "ipc")
 SPY_PREFIX = "aeron-spy:"
 SCHEME_PREFIX = "aeron:"
 # Offset of the reserved value from the payload: where `reserved` puts a timestamp.
@@ -106,14 +107,8 @@ class ChannelUri:
         self._media = media
         self._params = dict(params or {})
         self._is_spy = is_spy
-        if media not in ("udp", "ipc"):
-            raise ChannelError(
-                f"channel {_shown(str(self))!r} has the unknown media {media!r}: "
-                "write aeron:udp?... or aeron:ipc",
-                channel=_shown(str(self)),
-                parameter="media",
-                value=media,
-            )
+        if media not in MEDIA:
+            raise _unknown_media(media, str(self))
         for name, value in self._params.items():
             if not name or not value or "=" in name or "|" in name or "|" in value:
                 raise self.error(
@@ -139,6 +134,8 @@ class ChannelUri:
                 value=text.partition(":")[0],
             )
         media, _, query = rest[len(SCHEME_PREFIX) :].partition("?")
+        if media not in MEDIA:
+            raise _unknown_media(media, text)
         return cls(media, _split_parameters(query, text), is_spy=is_spy)
 
     @classmethod
@@ -507,6 +504,16 @@ def with_wildcard_port(endpoint: str) -> str:
 
 def _shown(text: str) -> str:
     return text if len(text) <= 200 else f"{text[:200]}..."
+
+
+def _unknown_media(media: str, channel: str) -> ChannelError:
+    return ChannelError(
+        f"channel {_shown(channel)!r} has the unknown media {media!r}: "
+        "write aeron:udp?... or aeron:ipc",
+        channel=channel,
+        parameter="media",
+        value=media,
+    )
 
 
 def _check_text(text: str) -> None:

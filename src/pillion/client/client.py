@@ -2,143 +2,156 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import threading
-import time
+import warnings
 import weakref
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pillion.client.attach import attach, is_driver_active, request_driver_termination
 from pillion.client.conductor import ClientConductor
 from pillion.client.counter import Counter
-from pillion.client.image import Image
+from pillion.client.handlers import PublicationErrorFrame
 from pillion.client.publication import ExclusivePublication, Publication
+from pillion.client.registrar import Registrar
+from pillion.client.settings import UNSET, ClientSettings, Handler, Unset, client_settings
 from pillion.client.subscription import Subscription
-from pillion.directory import default_aeron_dir
-from pillion.errors import CncFileError, CncNotReadyError, DriverTimeoutError, SettingError
-from pillion.memory.cnc import CncFile
-from pillion.protocol import commands
-from pillion.protocol.ids import CommandType
+from pillion.errors import ChannelError, SettingError
 
 if TYPE_CHECKING:
     from pillion.memory.counters import CountersReader
 
-Handler = Callable[..., Any]
-
-
-@dataclass(slots=True)
-class ClientSettings:
-    """Settings of a client; durations in ns."""
-
-    aeron_dir: str
-    client_name: str = ""
-    driver_timeout_ns: int = 10_000_000_000
-    keepalive_interval_ns: int = 500_000_000
-    idle_sleep_ns: int = 4_000_000
-    use_conductor_agent_invoker: bool = False
-    pre_touch_mapped_memory: bool = False
-    on_available_image: Handler | None = None
-    on_unavailable_image: Handler | None = None
-    on_available_counter: Handler | None = None
-    on_unavailable_counter: Handler | None = None
-    on_error: Handler | None = None
-    on_close: Handler | None = None
-
+MAX_CHANNEL_LENGTH = 4095
+MAX_LABEL_LENGTH = 380
+MAX_KEY_LENGTH = 112
+_JOIN_TIMEOUT = 5.0
+_EXIT_TIMEOUT = 1.0
 
 _clients: weakref.WeakSet[Client] = weakref.WeakSet()
 
 
-def _after_fork_in_child() -> None:
+def _forget_in_child() -> None:
     for client in list(_clients):
         client._conductor.forget_after_fork()
 
 
-os.register_at_fork(after_in_child=_after_fork_in_child)
+def _close_at_exit() -> None:
+    """Say goodbye to the drivers; otherwise they would wait for the client liveness timeout."""
+    for client in list(_clients):
+        lock = client._conductor.lock
+        if lock.acquire(timeout=_EXIT_TIMEOUT):  # not if a handler hangs
+            try:
+                client.close()
+            finally:
+                lock.release()
 
 
-def attach(aeron_dir: str, timeout_ns: int) -> CncFile:
-    """The cnc file of a living driver of `aeron_dir`, waited for up to `timeout_ns`.
-
-    Raises `DriverTimeoutError` that says what was found instead, `DriverIncompatibleError` at once.
-    """
-    deadline = time.monotonic_ns() + timeout_ns
-    while True:
-        try:
-            cnc = CncFile.open(aeron_dir)
-            heartbeat = cnc.to_driver_ring.consumer_heartbeat_ms
-            now_ms = time.time_ns() // 1_000_000
-            if heartbeat != 0 and heartbeat >= now_ms - timeout_ns // 1_000_000:
-                return cnc
-            if heartbeat == -1:
-                found = f"the driver of {aeron_dir} (pid {cnc.pid}) was shut down"
-            else:
-                found = f"the driver of {aeron_dir} (pid {cnc.pid}) last lived {(now_ms - heartbeat) / 1000:.1f} s ago"
-            pause = 0.1
-        except FileNotFoundError:
-            found, pause = f"there is no driver in {aeron_dir}", 0.016
-        except PermissionError as error:
-            found, pause = f"{error.filename} cannot be opened: {error.strerror}", 0.1
-        except CncNotReadyError as error:
-            found, pause = str(error), 0.001
-        if time.monotonic_ns() > deadline:
-            raise DriverTimeoutError(
-                f"{found}; waited {timeout_ns / 1e9:.1f} s. Start one with `pillion driver --dir {aeron_dir}`, or use "
-                "pillion.connect(embedded=True)")
-        time.sleep(min(pause, max(0.0, (deadline - time.monotonic_ns()) / 1e9) + 0.001))
+os.register_at_fork(after_in_child=_forget_in_child)
+atexit.register(_close_at_exit)
 
 
 class Client:
-    """A connection to a driver. Thread-safe; close it, or use it as a context manager."""
+    """A connection to a driver. Thread-safe; close it, or use it as a context manager.
+
+    Everything it made is closed with it. Keep it as long as what it made: one that is forgotten
+    is closed, with a `ResourceWarning`. A forked child cannot use its parent's client: everything
+    raises `ForkedError`.
+    """
 
     def __init__(self, settings: ClientSettings, driver: Any = None) -> None:
-        self._driver = driver
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._conductor = ClientConductor(attach(settings.aeron_dir, settings.driver_timeout_ns), settings)
+        self._driver = driver
+        cnc = attach(settings.aeron_dir, settings.driver_timeout_ns)
+        if settings.keepalive_interval_ns >= cnc.client_liveness_timeout_ns:
+            interval = settings.keepalive_interval_ns / 1e9
+            raise SettingError(
+                f"keepalive_interval={interval} s must be shorter than the client liveness timeout "
+                f"of the driver, {cnc.client_liveness_timeout_ns / 1e9} s",
+                setting="keepalive_interval",
+                value=interval,
+            )
+        self._conductor = Registrar(cnc, settings)
         _clients.add(self)
         if not settings.use_conductor_agent_invoker:
             self._thread = threading.Thread(
-                target=_run_conductor, args=(self._conductor, self._stop, settings.idle_sleep_ns / 1e9),
-                name=f"pillion-client-{self._conductor.client_id}", daemon=True)
+                target=_run_conductor,
+                args=(self._conductor, self._stop, settings.idle_sleep_ns / 1e9),
+                name=f"pillion-client-{self._conductor.client_id}",
+                daemon=True,
+            )
             self._thread.start()
 
-    # ---- making things ----------------------------------------------------------------------------------------------
+    # Making things.
 
     def add_publication(self, channel: str, stream_id: int) -> Publication:
-        """A publication shared with whoever adds the same channel and stream. Waits for the driver's answer.
+        """A publication shared with whoever adds the same channel and stream.
 
-        Raises `RegistrationError` with the driver's reason and code, `DriverTimeoutError`, `ClosedError`.
+        Waits for the driver's answer. Raises `RegistrationError` with the driver's reason and
+        code, `DriverTimeoutError`, `ClosedError`, and `ChannelError` for what is no channel.
         """
-        result: Publication = self._add(self.async_add_publication(channel, stream_id), f"add publication {channel}")
+        result: Publication = self._conductor.wait(self.async_add_publication(channel, stream_id))
         return result
 
     def add_exclusive_publication(self, channel: str, stream_id: int) -> ExclusivePublication:
-        """A publication of our own, with one writer and a session of its own. Raises as `add_publication`."""
-        result: ExclusivePublication = self._add(
-            self.async_add_exclusive_publication(channel, stream_id), f"add exclusive publication {channel}")
+        """A publication of our own, with one writer and a session of its own.
+
+        Raises as `add_publication`.
+        """
+        result: ExclusivePublication = self._conductor.wait(
+            self.async_add_exclusive_publication(channel, stream_id)
+        )
         return result
 
-    def add_subscription(self, channel: str, stream_id: int, on_available_image: Handler | None = None,
-                         on_unavailable_image: Handler | None = None) -> Subscription:
-        """A subscription; its images come and go with the publishers. Raises as `add_publication`."""
-        result: Subscription = self._add(
-            self.async_add_subscription(channel, stream_id, on_available_image, on_unavailable_image),
-            f"add subscription {channel}")
+    def add_subscription(
+        self,
+        channel: str,
+        stream_id: int,
+        on_available_image: Handler | None | Unset = UNSET,
+        on_unavailable_image: Handler | None | Unset = UNSET,
+    ) -> Subscription:
+        """A subscription; its images come and go with the publishers.
+
+        The handlers get the image; those of `connect` are used where none is given, and None is
+        none. Raises as `add_publication`.
+        """
+        result: Subscription = self._conductor.wait(
+            self.async_add_subscription(
+                channel, stream_id, on_available_image, on_unavailable_image
+            )
+        )
         return result
 
     def add_counter(self, type_id: int, label: str, key: bytes = b"") -> Counter:
-        """A counter of our own. `type_id` >= 1000 for applications, `label` up to 380 and `key` up to 112 bytes."""
+        """A counter of our own.
+
+        `type_id` is 1000 or more for applications, `label` has up to 380 and `key` up to 112
+        bytes. Raises `ValueError`, and as `add_publication`.
+        """
         _check_counter(type_id, label, key)
-        result: Counter = self._add(self._conductor.submit_counter(type_id, key, label), f"add counter {label!r}")
+        result: Counter = self._conductor.wait(
+            self._conductor.submit_counter(type_id, bytes(key), label)
+        )
         return result
 
-    def add_static_counter(self, type_id: int, registration_id: int, label: str, key: bytes = b"") -> Counter:
-        """A counter that outlives this client; the same for everybody who names the same type and registration id."""
+    def add_static_counter(
+        self, type_id: int, registration_id: int, label: str, key: bytes = b""
+    ) -> Counter:
+        """A counter that outlives this client.
+
+        It is the same for everybody who names the same type and registration id. Raises as
+        `add_counter`, `RegistrationError` also if there is such a counter that is not static.
+        """
         _check_counter(type_id, label, key)
-        result: Counter = self._add(
-            self._conductor.submit_static_counter(registration_id, type_id, key, label), f"add static counter {label!r}")
+        if not isinstance(registration_id, int):
+            raise TypeError(f"registration_id={registration_id!r} must be an int")
+        if not -(2**63) <= registration_id < 2**63:
+            raise ValueError(f"registration_id={registration_id} does not fit 64 bits")
+        result: Counter = self._conductor.wait(
+            self._conductor.submit_static_counter(registration_id, type_id, bytes(key), label)
+        )
         return result
 
     def async_add_publication(self, channel: str, stream_id: int) -> int:
@@ -146,21 +159,80 @@ class Client:
         return self._conductor.submit_publication(_channel(channel), _int32(stream_id), False)
 
     def async_add_exclusive_publication(self, channel: str, stream_id: int) -> int:
+        """Ask only, as `async_add_publication`."""
         return self._conductor.submit_publication(_channel(channel), _int32(stream_id), True)
 
-    def async_add_subscription(self, channel: str, stream_id: int, on_available_image: Handler | None = None,
-                               on_unavailable_image: Handler | None = None) -> int:
+    def async_add_subscription(
+        self,
+        channel: str,
+        stream_id: int,
+        on_available_image: Handler | None | Unset = UNSET,
+        on_unavailable_image: Handler | None | Unset = UNSET,
+    ) -> int:
+        """Ask only, as `async_add_publication`."""
         return self._conductor.submit_subscription(
-            _channel(channel), _int32(stream_id), on_available_image, on_unavailable_image)
+            _channel(channel), _int32(stream_id), on_available_image, on_unavailable_image
+        )
+
+    def async_add_counter(self, type_id: int, label: str, key: bytes = b"") -> int:
+        """Ask only, as `async_add_publication`."""
+        _check_counter(type_id, label, key)
+        return self._conductor.submit_counter(type_id, bytes(key), label)
 
     def poll_async(self, registration_id: int) -> Any:
-        """The result of an `async_add_...`, None while the driver has not answered; raises what it refused with."""
+        """The result of an `async_...` call, None while the driver has not answered.
+
+        Gives a result once. Raises, once, what the driver refused it with, or
+        `DriverTimeoutError` when the driver timeout has passed without an answer. For destinations
+        the result is the registration id itself.
+        """
         return self._conductor.poll_answer(registration_id)
 
-    def _add(self, correlation_id: int, what: str) -> Any:
-        return self._conductor.wait(correlation_id, what)
+    def cancel_async(self, registration_id: int) -> bool:
+        """Give up what was asked for, or close what came of it; False if there is neither."""
+        return self._conductor.cancel(registration_id)
 
-    # ---- the rest ---------------------------------------------------------------------------------------------------
+    def is_command_active(self, registration_id: int) -> bool:
+        """True while the driver has not answered that command of this client."""
+        self._conductor.do_work()
+        return self._conductor.is_active(registration_id)
+
+    @property
+    def has_active_commands(self) -> bool:
+        """True while the driver has not answered everything this client asked."""
+        with self._conductor.lock:
+            return self._conductor.requests.has_active
+
+    # Handlers that come and go.
+
+    def add_available_counter_handler(self, handler: Handler) -> int:
+        """Call `handler(counters, registration_id, counter_id)` for counters made from now on.
+
+        Returns a registration id for `remove_available_counter_handler`.
+        """
+        return self._conductor.available_counter_handlers.add(self.next_correlation_id(), handler)
+
+    def remove_available_counter_handler(self, handler: int | Handler) -> bool:
+        """By registration id or by handler; False if it is not there."""
+        return self._conductor.available_counter_handlers.remove(handler)
+
+    def add_unavailable_counter_handler(self, handler: Handler) -> int:
+        """Call `handler(counters, registration_id, counter_id)` for counters that go."""
+        return self._conductor.unavailable_counter_handlers.add(self.next_correlation_id(), handler)
+
+    def remove_unavailable_counter_handler(self, handler: int | Handler) -> bool:
+        """By registration id or by handler; False if it is not there."""
+        return self._conductor.unavailable_counter_handlers.remove(handler)
+
+    def add_close_handler(self, handler: Handler) -> int:
+        """Call `handler()` when this client closes or had to end."""
+        return self._conductor.close_handlers.add(self.next_correlation_id(), handler)
+
+    def remove_close_handler(self, handler: int | Handler) -> bool:
+        """By registration id or by handler; False if it is not there."""
+        return self._conductor.close_handlers.remove(handler)
+
+    # The rest.
 
     @property
     def client_id(self) -> int:
@@ -172,8 +244,12 @@ class Client:
         return self._conductor.settings.aeron_dir
 
     @property
+    def settings(self) -> ClientSettings:
+        return self._conductor.settings
+
+    @property
     def counters(self) -> CountersReader:
-        """Every counter of the driver."""
+        """Every counter of the driver. Frozen once the driver is gone."""
         return self._conductor.counters
 
     @property
@@ -183,19 +259,23 @@ class Client:
     def next_correlation_id(self) -> int:
         """A number nobody else of this driver gets."""
         self._conductor.check_open()
-        return self._conductor.ring.next_correlation_id()
+        return self._conductor.proxy.next_correlation_id()
 
     def next_session_id(self, stream_id: int) -> int:
         """A session id that is free on `stream_id`."""
         return self._conductor.next_session_id(_int32(stream_id))
 
     def terminate_driver(self, token: bytes = b"") -> None:
-        """Ask the driver to stop; it does if its termination validator allows it. There is no answer."""
-        self._conductor.check_open()
-        self._conductor.send(CommandType.TERMINATE_DRIVER, commands.encode_terminate_driver(self.client_id, token))
+        """Ask the driver to stop; it does if its termination validator allows it. No answer."""
+        with self._conductor.lock:
+            self._conductor.check_open()
+            self._conductor.proxy.terminate_driver(bytes(token))
 
     def invoke(self) -> int:
-        """One duty cycle of the conductor, for `use_conductor_agent_invoker=True`; what it did, 0 for nothing."""
+        """One duty cycle of the conductor, for `use_conductor_agent_invoker=True`.
+
+        Returns what it did, 0 for nothing. Call it more often than the keep-alive interval.
+        """
         return self._conductor.do_work()
 
     do_work = invoke
@@ -204,12 +284,12 @@ class Client:
         """Close everything this client made, and its embedded driver. Again does nothing."""
         self._conductor.close()
         self._stop.set()
-        if self._thread is not None and self._thread is not threading.current_thread() and (
-            os.getpid() == self._conductor.pid
-        ):
-            self._thread.join(5.0)
+        is_ours = os.getpid() == self._conductor.pid
+        thread, self._thread = self._thread, None
+        if thread is not None and thread is not threading.current_thread() and is_ours:
+            thread.join(_JOIN_TIMEOUT)
         driver, self._driver = self._driver, None
-        if driver is not None:
+        if driver is not None and is_ours:
             driver.close()
 
     def __enter__(self) -> Client:
@@ -219,8 +299,12 @@ class Client:
         self.close()
 
     def __del__(self) -> None:
-        with contextlib.suppress(Exception):
+        # Nothing that may wait: the collector calls this wherever it likes. The conductor's own
+        # thread, which has no reference to us, does the rest.
+        with contextlib.suppress(AttributeError):
             self._stop.set()
+            if not self.is_closed:
+                warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
 
     def __repr__(self) -> str:
         state = "closed" if self.is_closed else "open"
@@ -228,80 +312,128 @@ class Client:
 
 
 def _run_conductor(conductor: ClientConductor, stop: threading.Event, pause: float) -> None:
-    while not stop.wait(pause) and conductor.closed is None:
+    while conductor.closed is None and not stop.wait(pause):
         conductor.do_work()
+    if conductor.closed is None:
+        conductor.close("its Client object was not kept")
 
 
 def _channel(channel: object) -> str:
     text = str(channel)
     if not text.startswith(("aeron:", "aeron-spy:")):
-        from pillion.errors import ChannelError
-
-        raise ChannelError(f"channel {text!r} does not start with 'aeron:' or 'aeron-spy:'", channel=text, parameter="scheme")
-    if len(text.encode()) > 4095:
-        raise ValueError(f"channel of {len(text.encode())} bytes, the longest is 4095")
+        raise ChannelError(
+            f"channel {text!r} does not start with 'aeron:' or 'aeron-spy:'",
+            channel=text,
+            parameter="scheme",
+        )
+    length = len(text.encode())
+    if length > MAX_CHANNEL_LENGTH:
+        raise ChannelError(
+            f"channel of {length} bytes, the longest is {MAX_CHANNEL_LENGTH}", channel=text
+        )
     return text
 
 
-def _int32(stream_id: int) -> int:
+def _int32(stream_id: int, name: str = "stream_id") -> int:
     if not isinstance(stream_id, int):
-        raise TypeError(f"stream_id={stream_id!r} must be an int")
+        raise TypeError(f"{name}={stream_id!r} must be an int")
     if not -(2**31) <= stream_id < 2**31:
-        raise ValueError(f"stream_id={stream_id} does not fit 32 bits")
+        raise ValueError(f"{name}={stream_id} does not fit 32 bits")
     return stream_id
 
 
 def _check_counter(type_id: int, label: str, key: bytes) -> None:
-    _int32(type_id)
-    if len(label.encode()) > 380:
-        raise ValueError(f"label of {len(label.encode())} bytes, the longest is 380")
-    if len(key) > 112:
-        raise ValueError(f"key of {len(key)} bytes, the longest is 112")
+    _int32(type_id, "type_id")
+    if not isinstance(label, str):
+        raise TypeError(f"label={label!r} must be a str")
+    if not isinstance(key, (bytes, bytearray, memoryview)):
+        raise TypeError(f"key={key!r} must be bytes")
+    if len(label.encode()) > MAX_LABEL_LENGTH:
+        raise ValueError(f"label of {len(label.encode())} bytes, the longest is {MAX_LABEL_LENGTH}")
+    if len(bytes(key)) > MAX_KEY_LENGTH:
+        raise ValueError(f"key of {len(bytes(key))} bytes, the longest is {MAX_KEY_LENGTH}")
 
 
-def connect(aeron_dir: str | os.PathLike[str] | None = None, *, embedded: bool = False, client_name: str = "",
-            driver_timeout: float = 10.0, keepalive_interval: float = 0.5, use_conductor_agent_invoker: bool = False,
-            pre_touch_mapped_memory: bool = False, on_available_image: Handler | None = None,
-            on_unavailable_image: Handler | None = None, on_available_counter: Handler | None = None,
-            on_unavailable_counter: Handler | None = None, on_error: Handler | None = None,
-            on_close: Handler | None = None, **driver_settings: Any) -> Client:
+def connect(
+    aeron_dir: str | os.PathLike[str] | None = None,
+    *,
+    embedded: bool = False,
+    client_name: str | None = None,
+    driver_timeout: float | None = None,
+    keepalive_interval: float = 0.5,
+    idle_sleep: float | None = None,
+    use_conductor_agent_invoker: bool = False,
+    driver_agent_invoker: Handler | None = None,
+    pre_touch_mapped_memory: bool | None = None,
+    on_available_image: Handler | None = None,
+    on_unavailable_image: Handler | None = None,
+    on_available_counter: Handler | None = None,
+    on_unavailable_counter: Handler | None = None,
+    on_publication_error: Handler | None = None,
+    on_error: Handler | None = None,
+    on_close: Handler | None = None,
+    **driver_settings: Any,
+) -> Client:
     """Connect to the driver of `aeron_dir` (None: AERON_DIR or the platform's default).
 
-    `embedded=True` starts a private driver that goes with the client; `driver_settings` are its settings. Timeouts in
-    seconds. Raises `DriverTimeoutError` if no living driver is found within `driver_timeout`, `DriverIncompatibleError`.
+    `embedded=True` starts a private driver that goes with the client; `driver_settings` are its
+    settings. Durations are in seconds; None takes the AERON_... variable, or its default:
+    `driver_timeout` 10 (how long a driver may be silent, and how long calls wait for it),
+    `idle_sleep` 0.016 (of the conductor's thread, 0..1), `client_name` up to 100 characters.
+    `use_conductor_agent_invoker=True` starts no thread: call `invoke` often.
+    `driver_agent_invoker()` is called while this client waits, to run a driver in the same thread.
+
+    Handlers: images get the image, counters `(counters, registration_id, counter_id)`,
+    `on_publication_error` a `PublicationErrorFrame`, `on_error` the exception (None: printed to
+    stderr), `on_close` nothing. They may use the client.
+
+    Raises `DriverTimeoutError` if no living driver is found within `driver_timeout`,
+    `DriverIncompatibleError`, `CncFileError`, `SettingError`.
 
     >>> with pillion.connect(embedded=True) as client:
     ...     publication = client.add_publication("aeron:ipc", 10)
     """
-    if driver_timeout <= 0:
-        raise SettingError(f"driver_timeout={driver_timeout} must be positive", setting="driver_timeout", value=driver_timeout)
     if driver_settings and not embedded:
-        raise TypeError(f"unexpected arguments {sorted(driver_settings)}: driver settings need embedded=True")
-    driver = None
-    if embedded:
-        from pillion.driver.media_driver import embedded_driver
-
-        driver = embedded_driver(None if aeron_dir is None else os.fspath(aeron_dir), driver_settings)
-    settings = ClientSettings(
-        aeron_dir=driver.aeron_dir if driver is not None else os.fspath(aeron_dir) if aeron_dir else default_aeron_dir(),
-        client_name=client_name or os.environ.get("AERON_CLIENT_NAME", ""),
-        driver_timeout_ns=int(driver_timeout * 1e9),
-        keepalive_interval_ns=int(keepalive_interval * 1e9),
-        use_conductor_agent_invoker=use_conductor_agent_invoker,
+        raise TypeError(
+            f"unexpected arguments {sorted(driver_settings)}: driver settings need embedded=True"
+        )
+    directory = None if aeron_dir is None else os.fspath(aeron_dir)
+    settings = client_settings(
+        directory,
+        client_name=client_name,
+        driver_timeout=driver_timeout,
+        keepalive_interval=keepalive_interval,
+        idle_sleep=idle_sleep,
         pre_touch_mapped_memory=pre_touch_mapped_memory,
+        use_conductor_agent_invoker=use_conductor_agent_invoker,
+        driver_agent_invoker=driver_agent_invoker,
         on_available_image=on_available_image,
         on_unavailable_image=on_unavailable_image,
         on_available_counter=on_available_counter,
         on_unavailable_counter=on_unavailable_counter,
+        on_publication_error=on_publication_error,
         on_error=on_error,
         on_close=on_close,
     )
+    if not embedded:
+        return Client(settings)
+    from pillion.driver.media_driver import embedded_driver
+
+    driver = embedded_driver(directory, driver_settings)
+    settings.aeron_dir = driver.aeron_dir
     try:
         return Client(settings, driver)
-    except (CncFileError, DriverTimeoutError):
-        if driver is not None:
-            driver.close()
+    except BaseException:
+        driver.close()
         raise
 
 
-__all__ = ["Client", "ClientSettings", "Image", "attach", "connect"]
+__all__ = [
+    "Client",
+    "ClientSettings",
+    "PublicationErrorFrame",
+    "attach",
+    "connect",
+    "is_driver_active",
+    "request_driver_termination",
+]

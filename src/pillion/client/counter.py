@@ -11,26 +11,45 @@ if TYPE_CHECKING:
 
 
 class Counter:
-    """A counter this client may write. Thread-safe; `add` is atomic. A closed one raises `ClosedError`."""
+    """A counter this client may write; made by `Client.add_counter`.
 
-    def __init__(self, conductor: Any, counters: CountersReader, registration_id: int, counter_id: int, *,
-                 is_static: bool) -> None:
+    Thread-safe; `add` is atomic. A closed one raises `ClosedError`: its place in the driver's
+    memory may be somebody else's by then.
+    """
+
+    def __init__(
+        self,
+        conductor: Any,
+        counters: CountersReader,
+        registration_id: int,
+        correlation_id: int,
+        counter_id: int,
+        *,
+        is_static: bool = False,
+    ) -> None:
         self._conductor = conductor
         self._counters = counters
+        self._is_closed = False
         self.registration_id = registration_id
+        self.correlation_id = correlation_id
         self.counter_id = counter_id
         self.is_static = is_static
-        self.is_closed = False
+
+    @property
+    def is_closed(self) -> bool:
+        return self._is_closed
 
     def _check_open(self) -> None:
-        if self.is_closed:
-            raise ClosedError(f"counter {self.counter_id} (registration {self.registration_id}) is closed")
+        if self._is_closed:
+            name = f"counter {self.counter_id} (registration {self.registration_id})"
+            raise ClosedError(f"{name} is closed")
 
     @property
     def value(self) -> int:
         """The value, signed 64-bit."""
         self._check_open()
-        return self._counters.value(self.counter_id)
+        value: int = self._counters.value(self.counter_id)
+        return value
 
     @value.setter
     def value(self, value: int) -> None:
@@ -40,22 +59,33 @@ class Counter:
     def add(self, delta: int) -> int:
         """Add atomically; the value before."""
         self._check_open()
-        return self._counters.add_to_value(self.counter_id, delta)
+        before: int = self._counters.add_to_value(self.counter_id, delta)
+        return before
+
+    def increment(self) -> int:
+        """Add one atomically; the value before."""
+        return self.add(1)
 
     @property
     def label(self) -> str:
         self._check_open()
-        return self._counters.label(self.counter_id)
+        label: str = self._counters.label(self.counter_id)
+        return label
+
+    @property
+    def type_id(self) -> int:
+        self._check_open()
+        type_id: int = self._counters.type_id(self.counter_id)
+        return type_id
 
     def _close(self) -> None:
-        self.is_closed = True
+        self._is_closed = True
 
     def close(self) -> None:
-        """Give it back; a static counter stays for the life of the driver."""
-        if not self.is_closed:
-            self.is_closed = True
-            if not self.is_static:
-                self._conductor.release_counter(self)
+        """Give it back; a static counter stays for the life of the driver. Again does nothing."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._conductor.release_counter(self)
 
     def __enter__(self) -> Counter:
         return self
@@ -64,5 +94,5 @@ class Counter:
         self.close()
 
     def __repr__(self) -> str:
-        state = "closed" if self.is_closed else f"{self.label!r} = {self.value}"
+        state = "closed" if self._is_closed else f"{self.label!r} = {self.value}"
         return f"Counter({self.counter_id}, {state})"

@@ -1,6 +1,5 @@
 cimport cython
 from libc.stdint cimport int32_t, int64_t, uint8_t
-from pillion.memory.mapped_file cimport MappedFile
 from pillion.protocol.frames cimport DataHeader
 
 
@@ -18,6 +17,10 @@ cdef class Header:
     cdef object owner
     cdef readonly object context
     cdef const DataHeader* frame
+    cdef DataHeader own                 # of an assembled message: `frame` points here
     cdef int32_t position_bits
     cdef readonly int32_t initial_term_id
-    cdef int32_t flags_override
+    cdef int32_t end_term_offset        # of an assembled message, else -1
+    cdef readonly int32_t fragmented_frame_length
+    cdef int _check(self) except -1
+    cdef void assemble(self, Header first, const DataHeader* frame, int64_t total, int32_t end_term_offset) noexcept

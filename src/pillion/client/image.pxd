@@ -6,9 +6,10 @@ from pillion.memory.log_buffer cimport Log, LogBuffer
 
 cdef class Image:
     cdef LogBuffer log_buffer
-    cdef Log* log
+    cdef Log log                        # zeros in an image nobody set up, which is closed
     cdef CountersReader counters
     cdef int64_t* position_address
+    cdef int64_t position_registration_id
     cdef readonly int64_t correlation_id
     cdef readonly int64_t subscription_registration_id
     cdef readonly int32_t session_id
@@ -20,11 +21,14 @@ cdef class Image:
     cdef bint closed
     cdef bint polling
     cdef bint final_eos
+    cdef bint final_revoked
     cdef int64_t final_position
+    cdef int64_t final_eos_position
     cdef FragmentBuffer buffer
     cdef Header header
     cdef int _enter(self) except -1
     cdef int _prepare(self, uint8_t* frame, int32_t length) except -1
+    cdef int64_t _position(self) except -1
     cdef void _store(self, int64_t position) noexcept
+    cdef int walk(self, object handler, int limit, int64_t limit_position, bint controlled) except -1
     cpdef int poll(self, object handler, int fragment_limit=*) except -1
-    cdef int _walk(self, object handler, int limit, int64_t limit_position, bint controlled) except -1

@@ -1,7 +1,10 @@
+# cython: auto_pickle=False
 """An image: one publisher's stream as one subscription sees it.
 
-Poll walks the frames of the current term from the subscriber position, loading each length with acquire, and stores
-the position with release when it is done, exception or not. One thread polls an image at a time.
+Poll walks the frames of the current term from the subscriber position, loading each length with
+acquire, and stores the position with release when it is done, exception or not. One thread polls an
+image at a time. The position counter is ours only while the image is open: the driver gives a freed
+counter to somebody else, so nothing is stored in one whose registration id has changed.
 """
 
 from __future__ import annotations
@@ -17,8 +20,15 @@ from cython.cimports.pillion.memory.atomics import (
     load_plain_i64,
     store_release_i64,
 )
+from cython.cimports.pillion.memory.counters import CountersReader
 from cython.cimports.pillion.memory.log_buffer import LogBuffer, partition_of_position
-from cython.cimports.pillion.protocol.frames import DATA_HEADER_LENGTH, TYPE_PAD, DataHeader, align_frame
+from cython.cimports.pillion.protocol.frames import (
+    DATA_HEADER_LENGTH,
+    TYPE_PAD,
+    DataHeader,
+    align_frame,
+)
+from cython.cimports.pillion.protocol.layouts import CounterValue
 
 from pillion.errors import ClosedError, PillionError
 
@@ -34,39 +44,90 @@ CONTINUE = 4
 _NO_LIMIT = cython.declare(int64_t, 9223372036854775807)
 
 
-class Image:
-    """Made by the client when the driver announces it; see `Subscription.images`. One thread polls it at a time."""
+@cython.cfunc
+@cython.exceptval(-1)
+def _action_of(action: object) -> cython.int:
+    if action is None:
+        return CONTINUE
+    # True is 1, and who returns it does not mean ABORT.
+    if isinstance(action, int) and not isinstance(action, bool) and ABORT <= action <= CONTINUE:
+        return action
+    raise ValueError(
+        f"a controlled handler returned {action!r}: ABORT, BREAK, COMMIT, CONTINUE or None is needed"
+    )
 
-    def __init__(self, log_buffer: LogBuffer, counters, position_id: int, correlation_id: int, subscription,
-                 subscription_registration_id: int, source_identity: str):
-        self.log_buffer = log_buffer
-        self.log = cython.address(log_buffer.log)
-        self.counters = counters
-        self.position_address = self.counters.value_address(position_id)
-        if self.position_address == cython.NULL:
-            raise ValueError(f"position counter id {position_id} is outside the counters of the driver")
-        self.correlation_id = correlation_id
-        self.subscription = subscription
-        self.subscription_registration_id = subscription_registration_id
-        self.session_id = self.log.session_id
-        self.stream_id = self.log.stream_id
-        self.subscriber_position_id = position_id
-        self.source_identity = source_identity
-        self.join_position = load_acquire_i64(self.position_address)
-        self.final_position = self.join_position
-        self.closed = False
-        self.polling = False
+
+def new_image(
+    log_buffer: LogBuffer,
+    counters: CountersReader,
+    position_id: int,
+    correlation_id: int,
+    subscription: object,
+    source_identity: str,
+) -> Image:
+    """The image the driver has announced. Raises `ValueError` for a position counter out of range."""
+    if log_buffer.log.metadata == cython.NULL:
+        raise ValueError("the log is not mapped")
+    self: Image = Image.__new__(Image)
+    self.position_address = counters.value_address(position_id)
+    if self.position_address == cython.NULL:
+        raise ValueError(
+            f"position counter id {position_id} is outside the counters of the driver"
+        )
+    self.position_registration_id = counters.registration_id(position_id)
+    self.log_buffer = log_buffer
+    self.log = log_buffer.log
+    self.counters = counters
+    self.correlation_id = correlation_id
+    self.subscription = subscription
+    self.subscription_registration_id = subscription.registration_id
+    self.session_id = self.log.session_id
+    self.stream_id = self.log.stream_id
+    self.subscriber_position_id = position_id
+    self.source_identity = source_identity
+    self.join_position = load_acquire_i64(self.position_address)
+    self.final_position = self.join_position
+    self.closed = False
+    return self
+
+
+class Image:
+    """Made by the client when the driver announces it; see `Subscription.images`.
+
+    One thread polls it at a time; everything else is for any thread.
+    """
+
+    def __cinit__(self, *args, **kwargs):
+        self.closed = True
+        self.source_identity = ""
+
+    def __init__(self):
+        raise TypeError("an Image comes from Subscription.images")
 
     def _enter(self):
         if self.polling:
-            raise PillionError("this image is being polled already, by its own handler or another thread: "
-                               "one poll at a time")
+            raise PillionError(
+                "this image is being polled already, by its own handler or another thread: "
+                "one poll at a time"
+            )
         self.polling = True
         return 0
 
+    def _position(self):
+        position: int64_t = load_plain_i64(self.position_address)
+        if position < 0 or position & 31:
+            raise PillionError(
+                f"subscriber position {position} of image {self.correlation_id} is corrupt"
+            )
+        return position
+
     def _store(self, position):
-        # The counter belongs to us until we are closed; after that the driver may reuse it.
-        if not self.closed:
+        if not self.closed and self.position_registration_id == load_acquire_i64(
+            cython.address(
+                cython.cast(cython.pointer(CounterValue), self.position_address).registration_id
+            )
+        ):
+            # Release: what was read before is read before the driver may overwrite it.
             store_release_i64(self.position_address, position)
 
     def _prepare(self, frame, length):
@@ -80,7 +141,8 @@ class Image:
             self.header.context = self
             self.header.position_bits = self.log.position_bits
             self.header.initial_term_id = self.log.initial_term_id
-            self.header.flags_override = -1
+            self.header.fragmented_frame_length = -1
+            self.header.end_term_offset = -1
         self.buffer.data = frame + DATA_HEADER_LENGTH
         self.buffer.length = length - DATA_HEADER_LENGTH
         self.header.frame = cython.cast(cython.pointer(cython.const[DataHeader]), frame)
@@ -89,58 +151,79 @@ class Image:
     def poll(self, handler, fragment_limit=10):
         """Deliver up to `fragment_limit` fragments to `handler(buffer, header)`; how many were.
 
-        An exception of the handler leaves the position behind the fragment that raised it. A closed image gives 0.
+        An exception of the handler leaves the position behind the fragment that raised it. A
+        closed image gives 0. Raises `TypeError` if `handler` cannot be called.
         """
-        return self._walk(handler, fragment_limit, _NO_LIMIT, False)
+        return self.walk(handler, fragment_limit, _NO_LIMIT, False)
 
     def bounded_poll(self, handler, limit_position: int, fragment_limit: int = 10) -> int:
-        """As `poll`, but no fragment that ends beyond `limit_position`."""
-        return self._walk(handler, fragment_limit, limit_position, False)
+        """As `poll`, but no fragment that begins at or beyond stream position `limit_position`."""
+        return self.walk(handler, fragment_limit, limit_position, False)
 
     def controlled_poll(self, handler, fragment_limit: int = 10) -> int:
-        """As `poll`, where the handler returns ABORT (not taken, again next time), BREAK, COMMIT or CONTINUE (or None)."""
-        return self._walk(handler, fragment_limit, _NO_LIMIT, True)
+        """As `poll`, with a handler that returns what comes next.
 
-    def bounded_controlled_poll(self, handler, limit_position: int, fragment_limit: int = 10) -> int:
+        ABORT: not taken, stop, the same again next time. BREAK: taken, stop. COMMIT: taken, go on,
+        and tell the publisher now. CONTINUE or None: taken, go on. An aborted fragment is not
+        counted. Raises `ValueError` for anything else.
+        """
+        return self.walk(handler, fragment_limit, _NO_LIMIT, True)
+
+    def bounded_controlled_poll(
+        self, handler, limit_position: int, fragment_limit: int = 10
+    ) -> int:
         """`controlled_poll` and `bounded_poll` in one."""
-        return self._walk(handler, fragment_limit, limit_position, True)
+        return self.walk(handler, fragment_limit, limit_position, True)
 
-    def _walk(self, handler, limit, limit_position, controlled):
+    def walk(self, handler, limit, limit_position, controlled):
+        if not callable(handler):
+            raise TypeError(f"handler {handler!r} is not callable")
         if self.closed:
             return 0
-        position: int64_t = load_plain_i64(self.position_address)
-        if position < 0 or position % 32:
-            raise PillionError(f"subscriber position {position} of image {self.correlation_id} is corrupt")
+        position: int64_t = self._position()
         term_length: int64_t = self.log.term_length
         start: int64_t = position & (term_length - 1)
-        term: cython.pointer(uint8_t) = self.log.terms[partition_of_position(position, self.log.position_bits)]
+        term: cython.pointer(uint8_t) = self.log.terms[
+            partition_of_position(position, self.log.position_bits)
+        ]
         if load_acquire_i32(term + start) <= 0:
-            return 0                                # nothing there: the common case of an idle stream
+            return 0  # nothing there: the common case of an idle stream
+        end: int64_t = term_length
+        if limit_position - position < term_length - start:
+            end = start + (limit_position - position)
         self._enter()
         offset: int64_t = start
         count: cython.int = 0
         length: int64_t
         aligned: int64_t
+        action: cython.int
         try:
-            while count < limit and offset < term_length:
+            while count < limit and offset < end:
                 length = load_acquire_i32(term + offset)
                 if length <= 0:
                     break
                 aligned = align_frame(length)
                 if aligned > term_length - offset:
-                    raise PillionError(f"frame of {length} bytes at term offset {offset} leads out of its term: "
-                                       f"the log of image {self.correlation_id} is corrupt")
-                if position - start + offset + aligned > limit_position:
-                    break
+                    raise PillionError(
+                        f"frame of {length} bytes at term offset {offset} leads out of its term: "
+                        f"the log of image {self.correlation_id} is corrupt"
+                    )
                 offset += aligned
-                if cython.cast(cython.pointer(DataHeader), term + offset - aligned).type == TYPE_PAD:
+                if (
+                    cython.cast(cython.pointer(DataHeader), term + offset - aligned).type
+                    == TYPE_PAD
+                ):
                     continue
                 if length < DATA_HEADER_LENGTH:
-                    raise PillionError(f"frame of {length} bytes at term offset {offset - aligned}: shorter than a header")
+                    raise PillionError(
+                        f"frame of {length} bytes at term offset {offset - aligned}: "
+                        "shorter than a header"
+                    )
                 count += 1
                 self._prepare(term + offset - aligned, cython.cast(int32_t, length))
-                action = handler(self.buffer, self.header)
-                if controlled and action is not None and action != CONTINUE:
+                result = handler(self.buffer, self.header)
+                if controlled and result is not None:
+                    action = _action_of(result)
                     if action == ABORT:
                         offset -= aligned
                         count -= 1
@@ -158,45 +241,54 @@ class Image:
         return count
 
     def block_poll(self, handler, block_length_limit: int) -> int:
-        """Deliver consecutive whole frames, headers included, as one buffer: `handler(buffer, session_id, term_id)`.
+        """Deliver consecutive whole frames as one buffer: `handler(buffer, session_id, term_id)`.
 
-        At most `block_length_limit` bytes; a padding frame comes alone. Returns the bytes delivered.
+        The buffer includes the frames' headers and has up to `block_length_limit` bytes; a
+        padding frame comes alone. Returns the bytes delivered, 0 for a closed image.
         """
+        limit: int64_t = block_length_limit
+        if not callable(handler):
+            raise TypeError(f"handler {handler!r} is not callable")
         if self.closed:
+            return 0
+        position: int64_t = self._position()
+        term_length: int64_t = self.log.term_length
+        start: int64_t = position & (term_length - 1)
+        term: cython.pointer(uint8_t) = self.log.terms[
+            partition_of_position(position, self.log.position_bits)
+        ]
+        end: int64_t = start
+        length: int64_t
+        aligned: int64_t
+        while end < term_length:
+            length = load_acquire_i32(term + end)
+            aligned = align_frame(length)
+            if length <= 0 or aligned > term_length - end:
+                break
+            if cython.cast(cython.pointer(DataHeader), term + end).type == TYPE_PAD:
+                if end == start:
+                    end += aligned
+                break
+            if end + aligned - start > limit:
+                break
+            end += aligned
+        if end == start:
             return 0
         self._enter()
         try:
-            position: int64_t = load_plain_i64(self.position_address)
-            term_length: int64_t = self.log.term_length
-            offset: int64_t = position & (term_length - 1)
-            term: cython.pointer(uint8_t) = self.log.terms[partition_of_position(position, self.log.position_bits)]
-            end: int64_t = offset
-            length: int64_t
-            aligned: int64_t
-            while end < term_length:
-                length = load_acquire_i32(term + end)
-                aligned = align_frame(length)
-                if length <= 0 or aligned > term_length - end:
-                    break
-                if cython.cast(cython.pointer(DataHeader), term + end).type == TYPE_PAD:
-                    if end == offset:
-                        end += aligned
-                    break
-                if end + aligned - offset > block_length_limit:
-                    break
-                end += aligned
-            if end > offset:
-                term_id = cython.cast(cython.pointer(DataHeader), term + offset).term_id
-                self._prepare(term + offset, cython.cast(int32_t, end - offset))
-                self.buffer.data = term + offset
-                self.buffer.length = end - offset
-                try:
-                    handler(self.buffer, self.session_id, term_id)
-                finally:
-                    self._store(position + end - offset)
-            return end - offset
+            block: FragmentBuffer = FragmentBuffer.__new__(FragmentBuffer)
+            block.owner = self.log_buffer
+            block.data = term + start
+            block.length = end - start
+            handler(
+                block,
+                self.session_id,
+                cython.cast(cython.pointer(DataHeader), term + start).term_id,
+            )
         finally:
             self.polling = False
+            self._store(position + end - start)
+        return end - start
 
     @property
     def position(self) -> int:
@@ -207,35 +299,41 @@ class Image:
     def position(self, value: int):
         if self.closed:
             raise ClosedError("the image is closed")
-        current: int64_t = load_plain_i64(self.position_address)
-        end: int64_t = (current - (current & (self.log.term_length - 1))) + self.log.term_length
+        current: int64_t = self._position()
+        end: int64_t = (current | (self.log.term_length - 1)) + 1
         if value % 32 or not current <= value <= end:
             raise ValueError(f"position={value} must be a multiple of 32 in {current}..{end}")
         self._store(value)
 
     @property
     def is_closed(self) -> bool:
+        """True once the publisher is gone or the subscription was closed."""
         return self.closed
 
     @property
     def is_end_of_stream(self) -> bool:
         """True once everything of a finished stream was consumed."""
-        if self.closed:
-            return self.final_eos
-        return load_plain_i64(self.position_address) >= load_acquire_i64(
-            cython.address(self.log.metadata.end_of_stream_position))
+        return self.final_eos if self.closed else self.position >= self.end_of_stream_position
 
     @property
     def end_of_stream_position(self) -> int:
         """Where the stream ends; 2^63-1 while it has not."""
+        if self.closed:
+            return self.final_eos_position
         return load_acquire_i64(cython.address(self.log.metadata.end_of_stream_position))
 
     @property
     def is_publication_revoked(self) -> bool:
+        """True if the publisher took back what was not consumed."""
+        if self.closed:
+            return self.final_revoked
         return load_acquire_u8(cython.address(self.log.metadata.is_publication_revoked)) != 0
 
     @property
     def active_transport_count(self) -> int:
+        """Transports the stream comes in on; 0 for IPC and for a closed image."""
+        if self.closed:
+            return 0
         return load_acquire_i32(cython.address(self.log.metadata.active_transport_count))
 
     @property
@@ -244,7 +342,13 @@ class Image:
         return self.log.term_length
 
     @property
+    def position_bits_to_shift(self) -> int:
+        """log2 of the term length."""
+        return self.log.position_bits
+
+    @property
     def mtu_length(self) -> int:
+        """Bytes of the largest frame."""
         return self.log.mtu_length
 
     @property
@@ -252,19 +356,32 @@ class Image:
         return self.log.initial_term_id
 
     def reject(self, reason: str) -> None:
-        """Ask the driver to drop this image and to tell the publisher why. `reason` up to 1023 bytes."""
+        """Ask the driver to drop this image and to tell the publisher why.
+
+        `reason` has up to 1023 bytes. Raises `ValueError`, `ClosedError`, `RegistrationError`, and
+        `PillionError` for an image of a spy subscription, which cannot reject.
+        """
+        if not isinstance(reason, str):
+            raise TypeError(f"reason={reason!r} must be a str")
         if self.closed:
             raise ClosedError("the image is closed")
         self.subscription._reject_image(self.correlation_id, self.position, reason)
 
     def _close(self):
-        """By the conductor: the image is gone or the subscription was closed. Never touches the position again."""
+        """By the conductor: the image is gone or the subscription was closed."""
         if not self.closed:
             self.final_position = load_plain_i64(self.position_address)
-            self.final_eos = self.final_position >= load_acquire_i64(
-                cython.address(self.log.metadata.end_of_stream_position))
+            self.final_eos_position = self.end_of_stream_position
+            self.final_eos = self.final_position >= self.final_eos_position
+            self.final_revoked = self.is_publication_revoked
             self.closed = True
+            # The header refers to the image: kept, both would wait for the cycle collector.
+            self.buffer = None
+            self.header = None
 
     def __repr__(self):
         state = "closed" if self.closed else f"at {self.position}"
-        return f"Image(session {self.session_id}, stream {self.stream_id}, from {self.source_identity}, {state})"
+        return (
+            f"Image(session {self.session_id}, stream {self.stream_id}, "
+            f"from {self.source_identity}, {state})"
+        )

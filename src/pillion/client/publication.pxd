@@ -1,3 +1,4 @@
+cimport cython
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from pillion.memory.appender cimport ExclusiveState, Part
 from pillion.memory.counters cimport CountersReader
@@ -6,10 +7,9 @@ from pillion.memory.log_buffer cimport Log, LogBuffer
 
 cdef class _PublicationBase:
     cdef LogBuffer log_buffer
-    cdef Log* log
+    cdef Log log                        # zeros in a publication nobody set up, which is closed
     cdef CountersReader counters
     cdef int64_t* limit_address
-    cdef int64_t* status_address
     cdef readonly str channel
     cdef readonly int32_t stream_id
     cdef readonly int32_t session_id
@@ -17,14 +17,18 @@ cdef class _PublicationBase:
     cdef readonly int64_t original_registration_id
     cdef readonly int32_t publisher_limit_id
     cdef readonly int32_t channel_status_id
+    cdef int64_t status_registration_id
     cdef object conductor
     cdef bint closed
     cdef bint exclusive
+    cdef bint revoking
     cdef ExclusiveState state
     cdef int64_t _append(self, const Part* parts, int32_t count, int64_t total, int64_t reserved) noexcept nogil
     cpdef object offer(self, object buffer, object reserved_value=*)
     cdef object _offer_slow(self, object buffer, object reserved_value)
-    cdef object _offer_parts(self, object buffers, int64_t reserved)
+    cdef object _offer_parts(self, tuple buffers, int64_t reserved)
+    cdef object _closed_code(self)
+    cdef int _check_length(self, int64_t length) except -1
 
 
 cdef class Publication(_PublicationBase):
@@ -35,10 +39,12 @@ cdef class ExclusivePublication(_PublicationBase):
     pass
 
 
+@cython.no_gc_clear
 cdef class BufferClaim:
     cdef LogBuffer owner
     cdef uint8_t* frame
     cdef int32_t length
     cdef readonly int64_t position
     cdef bint done
-    cdef int exports
+    cdef int generation
+    cdef int _check(self) except -1

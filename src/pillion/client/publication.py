@@ -1,17 +1,25 @@
+# cython: auto_pickle=False
 """Publications: the writer's end of a stream.
 
-`offer` keeps the GIL: a copy into shared memory is shorter than giving the GIL away. A `Publication` may be used from many
-threads at once, which the algorithm allows by itself; an `ExclusivePublication` by one at a time.
+`offer` keeps the GIL: a copy into shared memory is shorter than giving the GIL away. A `Publication`
+may be used from many threads at once, which the algorithm allows by itself; an
+`ExclusivePublication` by one at a time.
 """
 
 from __future__ import annotations
 
+import os
 import time
 
 import cython
-from cython.cimports.cpython.buffer import PyBUF_SIMPLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
+from cython.cimports.cpython.buffer import (
+    PyBUF_SIMPLE,
+    PyBuffer_FillInfo,
+    PyBuffer_Release,
+    PyObject_GetBuffer,
+)
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
-from cython.cimports.libc.stdint import int32_t, int64_t, uint8_t
+from cython.cimports.libc.stdint import int32_t, int64_t, uint8_t, uint16_t
 from cython.cimports.libc.stdlib import free, malloc
 from cython.cimports.pillion.memory.appender import (
     Part,
@@ -26,10 +34,17 @@ from cython.cimports.pillion.memory.appender import (
     exclusive_offer_block,
 )
 from cython.cimports.pillion.memory.atomics import load_acquire_i32, load_acquire_i64
-from cython.cimports.pillion.memory.log_buffer import LogBuffer, log_producer_position
+from cython.cimports.pillion.memory.counters import CountersReader
+from cython.cimports.pillion.memory.log_buffer import Log, LogBuffer, log_producer_position
 from cython.cimports.pillion.protocol.frames import DATA_HEADER_LENGTH, TYPE_DATA, DataHeader
 
-from pillion.errors import ClosedError, MaxPositionExceededError, NotConnectedError, TimedOutError
+from pillion.errors import (
+    ClosedError,
+    ForkedError,
+    MaxPositionExceededError,
+    NotConnectedError,
+    TimedOutError,
+)
 
 if not cython.compiled:
     raise ImportError("pillion.client.publication must be compiled: run `pip install .`")
@@ -40,44 +55,86 @@ ADMIN_ACTION = -3
 CLOSED = -4
 MAX_POSITION_EXCEEDED = -5
 
+# How many forks led to this process: a claim belongs to the process it was made in.
+_generation = cython.declare(cython.int, 0)
+
+
+def _count_fork():
+    global _generation
+    _generation += 1
+
+
+os.register_at_fork(after_in_child=_count_fork)
+
+
+def new_publication(
+    exclusive: bool,
+    conductor: object,
+    log_buffer: LogBuffer,
+    counters: CountersReader,
+    channel: str,
+    registration_id: int,
+    original_registration_id: int,
+    limit_id: int,
+    status_id: int,
+) -> _PublicationBase:
+    """The publication the driver has made. Raises `ValueError` for a limit counter out of range."""
+    if log_buffer.log.metadata == cython.NULL:
+        raise ValueError("the log is not mapped")
+    kind = ExclusivePublication if exclusive else Publication
+    self: _PublicationBase = kind.__new__(kind)
+    self.limit_address = counters.value_address(limit_id)
+    if self.limit_address == cython.NULL:
+        raise ValueError(
+            f"publisher limit counter id {limit_id} is outside the counters of the driver"
+        )
+    self.conductor = conductor
+    self.log_buffer = log_buffer
+    self.log = log_buffer.log
+    self.counters = counters
+    self.channel = channel
+    self.stream_id = self.log.stream_id
+    self.session_id = self.log.session_id
+    self.registration_id = registration_id
+    self.original_registration_id = original_registration_id
+    self.publisher_limit_id = limit_id
+    self.channel_status_id = status_id
+    self.status_registration_id = conductor.registration_of_counter(status_id)
+    self.exclusive = exclusive
+    exclusive_init(cython.address(self.log), cython.address(self.state))
+    self.closed = False
+    return self
+
 
 class _PublicationBase:
     """What both kinds have in common."""
 
-    def __init__(self, conductor, log_buffer: LogBuffer, counters, channel: str, registration_id: int,
-                 original_registration_id: int, limit_id: int, status_id: int):
-        self.conductor = conductor
-        self.log_buffer = log_buffer
-        self.log = cython.address(log_buffer.log)
-        self.counters = counters
-        self.limit_address = self.counters.value_address(limit_id)
-        self.status_address = self.counters.value_address(status_id)
-        if self.limit_address == cython.NULL:
-            raise ValueError(f"publisher limit counter id {limit_id} is outside the counters of the driver")
-        self.channel = channel
-        self.stream_id = self.log.stream_id
-        self.session_id = self.log.session_id
-        self.registration_id = registration_id
-        self.original_registration_id = original_registration_id
-        self.publisher_limit_id = limit_id
-        self.channel_status_id = status_id
-        self.exclusive = isinstance(self, ExclusivePublication)
-        exclusive_init(self.log, cython.address(self.state))
-        self.closed = False
+    def __cinit__(self, *args, **kwargs):
+        self.closed = True
+        self.channel = ""
+
+    def __init__(self):
+        raise TypeError("a publication comes from Client.add_publication")
+
+    def _closed_code(self):
+        if self.conductor is not None and isinstance(self.conductor.closed, ForkedError):
+            raise ForkedError(str(self.conductor.closed))
+        return CLOSED
 
     def _append(self, parts, count, total, reserved):
         limit: int64_t = load_acquire_i64(self.limit_address)
         if self.exclusive:
-            return exclusive_offer(self.log, cython.address(self.state), limit, parts, count, total, reserved)
-        return concurrent_offer(self.log, limit, parts, count, total, reserved)
+            return exclusive_offer(cython.address(self.log), cython.address(self.state), limit, parts, count, total, reserved)
+        return concurrent_offer(cython.address(self.log), limit, parts, count, total, reserved)
 
     def offer(self, buffer, reserved_value=0):
-        """Write one message: `bytes`, any contiguous buffer, or a list or tuple of buffers that become one message.
+        """Write one message: `bytes`, any contiguous buffer, or a list or tuple of buffers, joined.
 
-        Returns the stream position after the message (> 0), or without having written anything NOT_CONNECTED (-1),
-        BACK_PRESSURED (-2: the subscribers or the network are behind, try again), ADMIN_ACTION (-3: try again at once),
-        CLOSED (-4) or MAX_POSITION_EXCEEDED (-5). `reserved_value` is a signed 64-bit number that travels in the header,
-        or a callable that gets the buffer and returns one. Raises `ValueError` above `max_message_length` bytes.
+        Returns the stream position after the message (> 0), or without having written anything
+        NOT_CONNECTED (-1), BACK_PRESSURED (-2: the subscribers or the network are behind, try
+        again), ADMIN_ACTION (-3: try again at once), CLOSED (-4) or MAX_POSITION_EXCEEDED (-5).
+        `reserved_value` is a signed 64-bit number that travels in the header, or a callable that
+        gets the buffer and returns one. Raises `ValueError` above `max_message_length` bytes.
         """
         part: Part
         if PyBytes_CheckExact(buffer) and not reserved_value and not self.closed:
@@ -89,32 +146,40 @@ class _PublicationBase:
 
     def _offer_slow(self, buffer, reserved_value):
         if self.closed:
-            return CLOSED
+            return self._closed_code()
         reserved: int64_t = reserved_value(buffer) if callable(reserved_value) else reserved_value
         if isinstance(buffer, (list, tuple)):
-            return self._offer_parts(buffer, reserved)
+            return self._offer_parts(tuple(buffer), reserved)
         view: Py_buffer
         part: Part
         PyObject_GetBuffer(buffer, cython.address(view), PyBUF_SIMPLE)
         try:
             self._check_length(view.len)
+            if self.closed:  # by the code that gave the buffer or the value
+                return self._closed_code()
             part.data = cython.cast(cython.pointer(cython.const[uint8_t]), view.buf)
             part.length = view.len
             return self._append(cython.address(part), 1, part.length, reserved)
         finally:
             PyBuffer_Release(cython.address(view))
 
-    def _check_length(self, length: int64_t):
+    def _check_length(self, length):
         if length > self.log.max_message_length:
             raise ValueError(
-                f"message of {length} bytes on {self.channel} stream {self.stream_id}: the largest is "
-                f"{self.log.max_message_length} (an eighth of the term length); split it, or raise term-length")
+                f"message of {length} bytes on {self.channel} stream {self.stream_id}: the largest "
+                f"is {self.log.max_message_length} (an eighth of the term length, at most 16 MiB); "
+                "split it, or raise term-length"
+            )
+        return 0
 
     def _offer_parts(self, buffers, reserved):
         count: cython.Py_ssize_t = len(buffers)
         views: cython.pointer(Py_buffer) = cython.cast(
-            cython.pointer(Py_buffer), malloc(max(count, 1) * cython.sizeof(Py_buffer)))
-        parts: cython.pointer(Part) = cython.cast(cython.pointer(Part), malloc((count + 1) * cython.sizeof(Part)))
+            cython.pointer(Py_buffer), malloc(max(count, 1) * cython.sizeof(Py_buffer))
+        )
+        parts: cython.pointer(Part) = cython.cast(
+            cython.pointer(Part), malloc((count + 1) * cython.sizeof(Part))
+        )
         held: cython.Py_ssize_t = 0
         used: int32_t = 0
         total: int64_t = 0
@@ -126,13 +191,15 @@ class _PublicationBase:
                 PyObject_GetBuffer(buffers[index], cython.address(views[index]), PyBUF_SIMPLE)
                 held += 1
                 if views[index].len:
-                    parts[used].data = cython.cast(cython.pointer(cython.const[uint8_t]), views[index].buf)
+                    parts[used].data = cython.cast(
+                        cython.pointer(cython.const[uint8_t]), views[index].buf
+                    )
                     parts[used].length = views[index].len
                     total += views[index].len
                     used += 1
             self._check_length(total)
             if self.closed:
-                return CLOSED
+                return self._closed_code()
             return self._append(parts, used, total, reserved)
         finally:
             for index in range(held):
@@ -141,22 +208,31 @@ class _PublicationBase:
             free(parts)
 
     def try_claim(self, length: int) -> object:
-        """Reserve `length` payload bytes to be written in place: a `BufferClaim`, or a negative code as of `offer`.
+        """Reserve `length` payload bytes to be written in place.
 
-        The claim must be committed or aborted soon: until then it holds back every subscriber. `length` is at most
-        `max_payload_length`.
+        Returns a `BufferClaim`, or a negative code as of `offer`. The claim must be committed or
+        aborted soon: until then it holds back every subscriber. Raises `ValueError` unless
+        `length` is in 0..`max_payload_length`.
         """
-        if length < 0 or length > self.log.max_payload_length:
-            raise ValueError(f"length={length} must be in 0..{self.log.max_payload_length} (MTU less the 32-byte header)")
+        if not isinstance(length, int):
+            raise TypeError(f"length={length!r} must be an int")
+        if not 0 <= length <= self.log.max_payload_length:
+            raise ValueError(
+                f"length={length} must be in 0..{self.log.max_payload_length} "
+                "(the MTU less the 32-byte header)"
+            )
         if self.closed:
-            return CLOSED
+            return self._closed_code()
         frame: cython.pointer(uint8_t)
         limit: int64_t = load_acquire_i64(self.limit_address)
+        log: cython.pointer(Log) = cython.address(self.log)
         position: int64_t
         if self.exclusive:
-            position = exclusive_claim(self.log, cython.address(self.state), limit, length, cython.address(frame))
+            position = exclusive_claim(
+                log, cython.address(self.state), limit, length, cython.address(frame)
+            )
         else:
-            position = concurrent_claim(self.log, limit, length, cython.address(frame))
+            position = concurrent_claim(log, limit, length, cython.address(frame))
         if position < 0:
             return position
         claim: BufferClaim = BufferClaim.__new__(BufferClaim)
@@ -164,13 +240,16 @@ class _PublicationBase:
         claim.frame = frame
         claim.length = length
         claim.position = position
+        claim.generation = _generation
+        claim.done = False
         return claim
 
     def send(self, message, timeout: float | None = 5.0, reserved_value=0) -> int:
-        """`offer` until it is taken, waiting through back pressure and while nobody is connected; the position.
+        """`offer` until it is taken, through back pressure and while nobody is connected.
 
-        Raises `TimedOutError` after `timeout` seconds of back pressure (None: wait for ever), `NotConnectedError` if
-        nobody was connected at the end of it, `ClosedError`, `MaxPositionExceededError`.
+        Returns the position. Raises `TimedOutError` after `timeout` seconds of back pressure
+        (None: wait for ever), `NotConnectedError` if nobody was connected at the end of it,
+        `ClosedError`, `MaxPositionExceededError`.
         """
         attempts = 0
         deadline = 0.0
@@ -179,7 +258,7 @@ class _PublicationBase:
             if position > 0:
                 return position
             if position == CLOSED:
-                raise ClosedError(f"the publication on {self.channel} stream {self.stream_id} is closed")
+                self._check_open()
             if position == MAX_POSITION_EXCEEDED:
                 raise MaxPositionExceededError(
                     f"stream {self.stream_id} on {self.channel} is at its largest position: use a longer term-length")
@@ -190,7 +269,10 @@ class _PublicationBase:
                 if position == NOT_CONNECTED:
                     raise NotConnectedError(
                         f"no subscriber on {self.channel} stream {self.stream_id} within {timeout} s")
-                raise TimedOutError(f"subscribers of {self.channel} stream {self.stream_id} did not make room within {timeout} s")
+                raise TimedOutError(
+                    f"subscribers of {self.channel} stream {self.stream_id} did not make room "
+                    f"within {timeout} s"
+                )
             self.conductor.idle(attempts if position != NOT_CONNECTED else 1000)
 
     @property
@@ -209,7 +291,7 @@ class _PublicationBase:
             return CLOSED
         if self.exclusive:
             return self.state.term_begin_position + self.state.term_offset
-        return log_producer_position(self.log)
+        return log_producer_position(cython.address(self.log))
 
     @property
     def position_limit(self) -> int:
@@ -233,7 +315,8 @@ class _PublicationBase:
 
     @property
     def max_possible_position(self) -> int:
-        return self.log.term_length << 31
+        """Where the stream is full: 2^31 terms."""
+        return cython.cast(int64_t, self.log.term_length) << 31
 
     @property
     def term_length(self) -> int:
@@ -241,33 +324,78 @@ class _PublicationBase:
         return self.log.term_length
 
     @property
+    def position_bits_to_shift(self) -> int:
+        """log2 of the term length."""
+        return self.log.position_bits
+
+    @property
     def initial_term_id(self) -> int:
         return self.log.initial_term_id
 
     @property
+    def is_original(self) -> bool:
+        """True unless somebody else had added the same publication before."""
+        return self.registration_id == self.original_registration_id
+
+    @property
     def channel_status(self) -> int:
-        """1 active, 0 initialising, -1 errored, 2 closing; always 1 for IPC. ."""
-        if self.status_address == cython.NULL:
-            return 1
-        return load_acquire_i64(self.status_address)
+        """1 active, 0 initialising, -1 errored or closed, 2 closing; always 1 for IPC."""
+        if self.closed:
+            return -1
+        return self.conductor.channel_status(self.channel_status_id, self.status_registration_id)
 
     @property
     def local_socket_addresses(self) -> list:
         """Addresses the channel's sockets are bound to."""
-        return self.conductor.local_socket_addresses(self.channel_status_id)
+        if self.closed:
+            return []
+        return self.conductor.local_socket_addresses(
+            self.channel_status_id, self.status_registration_id
+        )
+
+    def _check_open(self):
+        if self.closed:
+            self._closed_code()
+            reason = None if self.conductor is None else self.conductor.closed
+            why = "" if reason is None else f", its client too: {reason}"
+            raise ClosedError(
+                f"the publication on {self.channel} stream {self.stream_id} is closed{why}"
+            )
 
     def add_destination(self, channel: str) -> int:
-        """Add a destination to a `control-mode=manual` publication; its registration id."""
+        """Add a destination to a `control-mode=manual` publication; its registration id.
+
+        Raises `RegistrationError`, `DriverTimeoutError`, `ClosedError`.
+        """
+        self._check_open()
         return self.conductor.destination(self, "add_destination", channel)
 
-    def remove_destination(self, channel: str) -> None:
-        self.conductor.destination(self, "remove_destination", channel)
+    def remove_destination(self, destination) -> None:
+        """Take a destination away, named by its channel or its registration id.
+
+        A driver need not answer when there is none of that id: then `DriverTimeoutError`.
+        """
+        self._check_open()
+        self.conductor.destination(self, "remove_destination", destination)
+
+    def async_add_destination(self, channel: str) -> int:
+        """Ask only; `Client.poll_async` with the number returned says when it is done."""
+        self._check_open()
+        return self.conductor.submit_destination(self, "add_destination", channel)
+
+    def async_remove_destination(self, destination) -> int:
+        """Ask only; `Client.poll_async` with the number returned says when it is done."""
+        self._check_open()
+        return self.conductor.submit_destination(self, "remove_destination", destination)
 
     def close(self) -> None:
-        """Give the publication back. Again does nothing. Offers from now on return CLOSED."""
+        """Give the publication back. Again does nothing. Offers from now on return CLOSED.
+
+        Subscribers still get what was written, within the driver's linger timeout.
+        """
         if not self.closed:
             self.closed = True
-            self.conductor.release_publication(self, False)
+            self.conductor.release_publication(self, self.revoking)
 
     def _close(self):
         self.closed = True
@@ -279,8 +407,14 @@ class _PublicationBase:
         self.close()
 
     def __repr__(self):
-        state = "closed" if self.closed else f"at {self.position}, {'connected' if self.is_connected else 'not connected'}"
-        return f"{type(self).__name__}({self.channel!r}, stream {self.stream_id}, session {self.session_id}, {state})"
+        state = "closed"
+        if not self.closed:
+            connected = "connected" if self.is_connected else "not connected"
+            state = f"at {self.position}, {connected}"
+        return (
+            f"{type(self).__name__}({self.channel!r}, stream {self.stream_id}, "
+            f"session {self.session_id}, {state})"
+        )
 
 
 class Publication(_PublicationBase):
@@ -291,47 +425,100 @@ class ExclusivePublication(_PublicationBase):
     """A publication with one writer, which makes it faster. Not thread-safe."""
 
     def append_padding(self, length: int) -> int:
-        """Write `length` bytes that no subscriber is handed; the position or a negative code as of `offer`."""
+        """Write `length` bytes that no subscriber is handed; the position or a code of `offer`."""
+        if not isinstance(length, int):
+            raise TypeError(f"length={length!r} must be an int")
         if self.closed:
-            return CLOSED
+            return self._closed_code()
         if length < 0 or length > self.log.max_message_length:
             raise ValueError(f"length={length} must be in 0..{self.log.max_message_length}")
-        return exclusive_append_padding(self.log, cython.address(self.state), load_acquire_i64(self.limit_address), length)
+        limit: int64_t = load_acquire_i64(self.limit_address)
+        return exclusive_append_padding(
+            cython.address(self.log), cython.address(self.state), limit, length
+        )
 
     def offer_block(self, block) -> int:
-        """Append complete frames, headers included, that continue exactly here; the position or a negative code."""
+        """Append complete frames, headers included, that continue exactly here.
+
+        Returns the position or a code of `offer`. Only the first header is checked; `ValueError`
+        if it does not continue this stream, or if the block is not a multiple of 32 bytes that
+        fits the rest of the term.
+        """
         if self.closed:
-            return CLOSED
+            return self._closed_code()
         view: Py_buffer
         PyObject_GetBuffer(block, cython.address(view), PyBUF_SIMPLE)
         try:
-            if view.len < DATA_HEADER_LENGTH or view.len % 32 or view.len > self.log.term_length - self.state.term_offset:
-                raise ValueError(f"block of {view.len} bytes: a multiple of 32 that fits the rest of the term "
-                                 f"({self.log.term_length - self.state.term_offset}) is needed")
+            if self.closed:
+                return self._closed_code()
+            log: cython.pointer(Log) = cython.address(self.log)
+            limit: int64_t = load_acquire_i64(self.limit_address)
+            code: int64_t
+            if self.state.term_offset >= log.term_length:
+                # At the end of a term nothing fits: asking for more makes the next term current.
+                code = exclusive_append_padding(log, cython.address(self.state), limit, 0)
+                if self.state.term_offset >= log.term_length:
+                    return code
+            rest: int64_t = log.term_length - self.state.term_offset
+            if view.len < DATA_HEADER_LENGTH or view.len % 32 or view.len > rest:
+                raise ValueError(
+                    f"block of {view.len} bytes: a multiple of 32 that fits the rest of the term "
+                    f"({rest}) is needed"
+                )
             first: cython.pointer(DataHeader) = cython.cast(cython.pointer(DataHeader), view.buf)
-            if (first.term_offset, first.session_id, first.stream_id, first.term_id, first.type) != (
-                self.state.term_offset, self.session_id, self.stream_id, self.state.term_id, TYPE_DATA
-            ):
-                raise ValueError("the block's first frame does not continue this stream")
-            return exclusive_offer_block(self.log, cython.address(self.state), load_acquire_i64(self.limit_address),
-                                         cython.cast(cython.pointer(cython.const[uint8_t]), view.buf),
-                                         cython.cast(int32_t, view.len))
+            found = (
+                first.term_offset, first.session_id, first.stream_id, first.term_id, first.type
+            )
+            wanted = (
+                self.state.term_offset, self.session_id, self.stream_id, self.state.term_id,
+                TYPE_DATA,
+            )
+            if found != wanted:
+                raise ValueError(
+                    "the block's first frame does not continue this stream: term offset, session, "
+                    f"stream, term id and type are {found}, {wanted} is needed"
+                )
+            return exclusive_offer_block(
+                log,
+                cython.address(self.state),
+                limit,
+                cython.cast(cython.pointer(cython.const[uint8_t]), view.buf),
+                cython.cast(int32_t, view.len),
+            )
         finally:
             PyBuffer_Release(cython.address(view))
 
+    def revoke_on_close(self) -> None:
+        """Make the next `close` a `revoke`."""
+        self.revoking = True
+
     def revoke(self) -> None:
         """Close at once: subscribers lose what they have not consumed."""
-        if not self.closed:
-            self.closed = True
-            self.conductor.release_publication(self, True)
+        self.revoking = True
+        self.close()
 
 
 class BufferClaim:
-    """A claimed message, written in place. As a context manager it commits, or aborts on an exception."""
+    """A claimed message, written in place. As a context manager it commits, or aborts on an exception.
 
-    def __getbuffer__(self, buffer: cython.pointer(Py_buffer), flags: cython.int):
+    It may be kept longer than its publication, and a forgotten one is aborted.
+    """
+
+    def __cinit__(self, *args, **kwargs):
+        self.done = True
+
+    def __init__(self):
+        raise TypeError("a BufferClaim comes from try_claim")
+
+    def _check(self):
         if self.done:
             raise ClosedError("the claim was committed or aborted")
+        if self.generation != _generation:
+            raise ForkedError("this claim belongs to the parent process")
+        return 0
+
+    def __getbuffer__(self, buffer: cython.pointer(Py_buffer), flags: cython.int):
+        self._check()
         PyBuffer_FillInfo(buffer, self, self.frame + DATA_HEADER_LENGTH, self.length, 0, flags)
 
     def __len__(self):
@@ -339,30 +526,56 @@ class BufferClaim:
 
     @property
     def buffer(self) -> memoryview:
-        """The writable payload. Writing to it after commit changes a message others are reading."""
+        """The writable payload. Written to after the commit, it changes what others are reading."""
         return memoryview(self)
 
     @property
+    def is_open(self) -> bool:
+        """True until it is committed or aborted."""
+        return not self.done
+
+    @property
+    def flags(self) -> int:
+        """Flags of the frame, 0xC0 (a whole message) unless set, 0..255."""
+        self._check()
+        return cython.cast(cython.pointer(DataHeader), self.frame).flags
+
+    @flags.setter
+    def flags(self, value: uint8_t):
+        self._check()
+        cython.cast(cython.pointer(DataHeader), self.frame).flags = value
+
+    @property
+    def header_type(self) -> int:
+        """Type of the frame, 1 (data) unless set, 0..65535."""
+        self._check()
+        return cython.cast(cython.pointer(DataHeader), self.frame).type
+
+    @header_type.setter
+    def header_type(self, value: uint16_t):
+        self._check()
+        cython.cast(cython.pointer(DataHeader), self.frame).type = value
+
+    @property
     def reserved_value(self) -> int:
+        """The 64 bits that travel in the header, 0 unless set."""
+        self._check()
         return cython.cast(cython.pointer(DataHeader), self.frame).reserved_value
 
     @reserved_value.setter
-    def reserved_value(self, value: int):
-        if self.done:
-            raise ClosedError("the claim was committed or aborted")
+    def reserved_value(self, value: int64_t):
+        self._check()
         cython.cast(cython.pointer(DataHeader), self.frame).reserved_value = value
 
     def commit(self) -> None:
         """Publish the message. Once."""
-        if self.done:
-            raise ClosedError("the claim was committed or aborted already")
+        self._check()
         self.done = True
         claim_commit(self.frame, self.length)
 
     def abort(self) -> None:
         """Turn the claim into padding that nobody sees. Once."""
-        if self.done:
-            raise ClosedError("the claim was committed or aborted already")
+        self._check()
         self.done = True
         claim_abort(self.frame, self.length)
 
@@ -378,5 +591,8 @@ class BufferClaim:
 
     def __dealloc__(self):
         # A forgotten claim would block every subscriber until the driver unblocks it.
-        if self.frame != cython.NULL and not self.done:
+        if not self.done and self.generation == _generation:
             claim_abort(self.frame, self.length)
+
+    def __repr__(self):
+        return f"BufferClaim({self.length} bytes, {'done' if self.done else 'open'})"

@@ -1,53 +1,104 @@
+# cython: auto_pickle=False
 """Subscriptions: the reader's end of a stream, with one image for each publisher."""
 
 from __future__ import annotations
 
 import time
+from collections import deque
 
 import cython
+from cython.cimports.libc.stdint import int64_t
 from cython.cimports.pillion.client.image import Image
 
-from pillion.errors import ClosedError
+from pillion.errors import ClosedError, ForkedError
 
 if not cython.compiled:
     raise ImportError("pillion.client.subscription must be compiled: run `pip install .`")
 
+_NO_LIMIT = cython.declare(int64_t, 9223372036854775807)
+
+
+def new_subscription(
+    conductor: object,
+    channel: str,
+    stream_id: int,
+    registration_id: int,
+    status_id: int,
+    on_available_image: object,
+    on_unavailable_image: object,
+) -> Subscription:
+    """The subscription the driver has accepted."""
+    self: Subscription = Subscription.__new__(Subscription)
+    self.conductor = conductor
+    self.channel = channel
+    self.stream_id = stream_id
+    self.registration_id = registration_id
+    self.channel_status_id = status_id
+    self.status_registration_id = conductor.registration_of_counter(status_id)
+    self.on_available_image = on_available_image
+    self.on_unavailable_image = on_unavailable_image
+    self.closed = False
+    return self
+
 
 class Subscription:
-    """Polls its images in turn. One thread polls a subscription at a time.
+    """Polls its images in turn; made by `Client.add_subscription`. One thread polls it at a time.
 
-    The images are an immutable tuple which the conductor replaces, so a poll that is under way keeps the ones it began
-    with; an image that went away meanwhile gives nothing.
+    The images are an immutable tuple which the conductor replaces, so a poll that is under way
+    keeps the ones it began with; an image that went away meanwhile gives nothing.
     """
 
-    def __init__(self, conductor, channel: str, stream_id: int, registration_id: int, status_id: int,
-                 on_available_image=None, on_unavailable_image=None):
-        self.conductor = conductor
-        self.channel = channel
-        self.stream_id = stream_id
-        self.registration_id = registration_id
-        self.channel_status_id = status_id
-        self.on_available_image = on_available_image
-        self.on_unavailable_image = on_unavailable_image
+    def __cinit__(self, *args, **kwargs):
+        self.closed = True
+        self.channel = ""
         self._images = ()
-        self.next_image = 0
-        self.closed = False
+
+    def __init__(self):
+        raise TypeError("a Subscription comes from Client.add_subscription")
 
     def _check_open(self):
         if self.closed:
-            raise ClosedError(f"the subscription on {self.channel} stream {self.stream_id} is closed")
+            reason = None if self.conductor is None else self.conductor.closed
+            if isinstance(reason, ForkedError):
+                raise ForkedError(str(reason))
+            why = "" if reason is None else f", its client too: {reason}"
+            raise ClosedError(
+                f"the subscription on {self.channel} stream {self.stream_id} is closed{why}"
+            )
+
+    def _check_client(self):
+        """Raises if it was not the application that closed the client."""
+        if self.conductor is not None:
+            self.conductor.check_alive()
 
     def poll(self, handler, fragment_limit=10):
         """Deliver up to `fragment_limit` fragments to `handler(buffer, header)`; how many were.
 
-        Messages longer than a frame come in fragments: wrap the handler in a `FragmentAssembler` for whole ones.
-        Raises `ClosedError`, and whatever the handler raises.
+        Messages longer than a frame come in fragments: wrap the handler in a `FragmentAssembler`
+        for whole ones. Raises `ClosedError`, `TypeError` if `handler` cannot be called, and
+        whatever the handler raises.
         """
+        return self._poll_images(handler, fragment_limit, _NO_LIMIT, False)
+
+    def controlled_poll(self, handler, fragment_limit: int = 10) -> int:
+        """`poll` with a handler that returns ABORT, BREAK, COMMIT or CONTINUE.
+
+        They concern the image the fragment came from: see `Image.controlled_poll`.
+        """
+        return self._poll_images(handler, fragment_limit, _NO_LIMIT, True)
+
+    def bounded_poll(self, handler, limit_position: int, fragment_limit: int = 10) -> int:
+        """`poll` without fragments that begin at or beyond `limit_position`, on any image."""
+        return self._poll_images(handler, fragment_limit, limit_position, False)
+
+    def _poll_images(self, handler, limit, limit_position, controlled):
         if self.closed:
             self._check_open()
         images: tuple = self._images
         count: cython.int = len(images)
         if count == 0:
+            if not callable(handler):
+                raise TypeError(f"handler {handler!r} is not callable")
             return 0
         total: cython.int = 0
         start: cython.int = self.next_image
@@ -57,59 +108,36 @@ class Subscription:
         # Another image first each time, so that a fast one does not starve the rest.
         self.next_image = start + 1
         for index in range(count):
-            if total >= fragment_limit:
+            if total >= limit:
                 break
-            total += cython.cast(Image, images[(start + index) % count]).poll(handler, fragment_limit - total)
-        return total
-
-    def controlled_poll(self, handler, fragment_limit: int = 10) -> int:
-        """`poll` with a handler that returns ABORT, BREAK, COMMIT or CONTINUE."""
-        self._check_open()
-        total = 0
-        images = self._images
-        if images:
-            self.next_image = (self.next_image + 1) % len(images)
-            for index in range(len(images)):
-                if total >= fragment_limit:
-                    break
-                image = images[(self.next_image + index) % len(images)]
-                total += image.controlled_poll(handler, fragment_limit - total)
-        return total
-
-    def bounded_poll(self, handler, limit_position: int, fragment_limit: int = 10) -> int:
-        """`poll` that delivers nothing that ends beyond `limit_position`, on any image."""
-        self._check_open()
-        total = 0
-        for image in self._images:
-            if total >= fragment_limit:
-                break
-            total += image.bounded_poll(handler, limit_position, fragment_limit - total)
+            total += cython.cast(Image, images[(start + index) % count]).walk(
+                handler, limit - total, limit_position, controlled
+            )
         return total
 
     def block_poll(self, handler, block_length_limit: int) -> int:
-        """Blocks of whole frames of every image, `handler(buffer, session_id, term_id)`; the bytes delivered."""
+        """Blocks of whole frames of every image: see `Image.block_poll`; the bytes delivered."""
         self._check_open()
         return sum([image.block_poll(handler, block_length_limit) for image in self._images])
 
     def messages(self, timeout: float | None = None, fragment_limit: int = 64):
-        """Iterate over whole messages as `bytes`. Ends after `timeout` seconds without one, or when closed."""
-        from pillion.client.assembler import FragmentAssembler
+        """Iterate over whole messages as `bytes`.
 
-        found: list = []
-        assembler = FragmentAssembler(lambda buffer, header: found.append(bytes(buffer)))
-        idle = 0
-        last = time.monotonic()
-        while not self.closed:
-            if self.poll(assembler, fragment_limit):
-                idle = 0
-                taken, found[:] = list(found), []
-                yield from taken
-                last = time.monotonic()
-                continue
-            if timeout is not None and time.monotonic() - last > timeout:
-                return
-            idle += 1
-            self.conductor.idle(idle)
+        Ends after `timeout` seconds without one (None: never), or when the subscription is closed.
+        What a loop that was left early has not taken, the next one gets. Raises `ClosedError` when
+        the client had to end, because its driver died for example.
+        """
+        if self.assembler is None:
+            from pillion.client.assembler import FragmentAssembler
+
+            waiting = self.waiting = deque()
+            self.assembler = FragmentAssembler(
+                lambda buffer, header: waiting.append(bytes(buffer))
+            )
+        return _messages(self, self.waiting, self.assembler, timeout, fragment_limit)
+
+    def _idle(self, attempt: int):
+        self.conductor.idle(attempt)
 
     @property
     def images(self) -> tuple:
@@ -119,6 +147,10 @@ class Subscription:
     @property
     def image_count(self) -> int:
         return len(self._images)
+
+    @property
+    def has_no_images(self) -> bool:
+        return not self._images
 
     def image_by_session_id(self, session_id: int):
         """The image of that publisher, or None."""
@@ -138,19 +170,41 @@ class Subscription:
 
     @property
     def channel_status(self) -> int:
-        """1 active, 0 initialising, -1 errored, 2 closing; always 1 for IPC."""
-        return self.conductor.channel_status(self.channel_status_id)
+        """1 active, 0 initialising, -1 errored or closed, 2 closing; always 1 for IPC."""
+        if self.closed:
+            return -1
+        return self.conductor.channel_status(self.channel_status_id, self.status_registration_id)
 
     @property
     def local_socket_addresses(self) -> list:
-        """Addresses the channel's sockets are bound to, e.g. to learn the port of an endpoint with port 0."""
-        return self.conductor.local_socket_addresses(self.channel_status_id)
+        """Addresses the sockets are bound to, e.g. to learn the port of an endpoint with port 0."""
+        if self.closed:
+            return []
+        return self.conductor.local_socket_addresses(
+            self.channel_status_id, self.status_registration_id
+        )
 
     @property
     def resolved_endpoint(self) -> str | None:
-        """The address an endpoint with port 0 was bound to."""
+        """The address an endpoint was bound to; None before that, for IPC and when closed."""
         addresses = self.local_socket_addresses
         return addresses[0] if addresses else None
+
+    def try_resolve_channel_endpoint_port(self) -> str | None:
+        """The channel with the port its endpoint of port 0 was bound to, for a publisher to use.
+
+        None while it is not bound. A channel whose endpoint has a port, or none, is returned as
+        it is.
+        """
+        from pillion.channel import ChannelUri, ControlMode
+
+        uri = ChannelUri.parse(self.channel)
+        endpoint = uri.get("endpoint")
+        is_manual = uri.control_mode == ControlMode.MANUAL
+        if endpoint is None or not endpoint.endswith(":0") or is_manual:
+            return self.channel
+        resolved = self.resolved_endpoint
+        return None if resolved is None else str(uri.with_resolved_port(resolved))
 
     def add_destination(self, channel: str) -> int:
         """Add a destination to a `control-mode=manual` subscription; its registration id."""
@@ -158,13 +212,24 @@ class Subscription:
         return self.conductor.destination(self, "add_rcv_destination", channel)
 
     def remove_destination(self, channel: str) -> None:
+        """Take a destination away again. Raises as `add_destination`."""
         self._check_open()
         self.conductor.destination(self, "remove_rcv_destination", channel)
 
-    def _reject_image(self, image_id: int, position: int, reason: str):
-        self.conductor.reject_image(image_id, position, reason)
+    def async_add_destination(self, channel: str) -> int:
+        """Ask only; `Client.poll_async` with the number returned says when it is done."""
+        self._check_open()
+        return self.conductor.submit_destination(self, "add_rcv_destination", channel)
 
-    def _add_image(self, image):
+    def async_remove_destination(self, channel: str) -> int:
+        """Ask only; `Client.poll_async` with the number returned says when it is done."""
+        self._check_open()
+        return self.conductor.submit_destination(self, "remove_rcv_destination", channel)
+
+    def _reject_image(self, image_id: int, position: int, reason: str):
+        self.conductor.reject_image(self, image_id, position, reason)
+
+    def _add_image(self, image: Image):
         self._images = (*self._images, image)
 
     def _remove_image(self, image):
@@ -179,7 +244,10 @@ class Subscription:
         return images
 
     def close(self) -> None:
-        """Give the subscription and its images back. Again does nothing. Polling it from now on raises."""
+        """Give the subscription and its images back. Again does nothing.
+
+        Polling it from now on raises `ClosedError`; closing it in a handler ends that poll.
+        """
         if not self.closed:
             self.conductor.release_subscription(self)
 
@@ -192,3 +260,22 @@ class Subscription:
     def __repr__(self):
         state = "closed" if self.closed else f"{len(self._images)} images"
         return f"Subscription({self.channel!r}, stream {self.stream_id}, {state})"
+
+
+def _messages(subscription: Subscription, waiting, assembler, timeout, fragment_limit):
+    attempt = 0
+    last = time.monotonic()
+    while True:
+        while waiting:
+            yield waiting.popleft()
+            attempt, last = 0, time.monotonic()
+        if subscription.is_closed:
+            subscription._check_client()
+            return
+        if subscription.poll(assembler, fragment_limit):
+            attempt = 0
+        elif timeout is not None and time.monotonic() - last >= timeout:
+            return
+        else:
+            attempt += 1
+            subscription._idle(attempt)

@@ -6,7 +6,6 @@ Nothing is made before it is known that no living driver owns the directory.
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -140,6 +139,8 @@ def _save_errors(path: str, cnc: CncFile) -> None:
 
 
 def _remove(path: str) -> None:
+    import shutil  # only where there is something to remove: a fresh start is quicker without it
+
     try:
         shutil.rmtree(path)
     except OSError as error:
@@ -151,4 +152,6 @@ def _remove(path: str) -> None:
 
 def remove_directory(path: str) -> None:
     """Delete the directory of a driver that has stopped."""
+    import shutil
+
     shutil.rmtree(path, ignore_errors=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pillion.channel import ChannelUri
 from pillion.driver.clients import Clients
-from pillion.driver.endpoints import Endpoints
+from pillion.driver.channel_endpoints import Endpoints
 from pillion.driver.events import DriverEvent
 from pillion.driver.images import Images, SetUp, check_reason
 from pillion.driver.ipc_publications import IpcPublications, IpcStream
@@ -297,6 +297,8 @@ class Conductor:
             stream = self.index.by_native(native)
             if isinstance(stream, NetworkStream):
                 stream.on_error_frame(*event[2:])
+        elif kind == DriverEvent.SOCKET_ERROR:
+            self.endpoints.on_socket_error(native, event[2], event[3])
 
     def _stream_of(self, native: object) -> Stream | None:
         return self.index.by_native(native) or self.images.by_native(native)

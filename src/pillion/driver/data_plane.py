@@ -1,13 +1,16 @@
 """The three native agents, the threads they run on, and the only door to them.
 
-Every public method is called by the conductor under the GIL. A method hands a command to the owning agent and returns;
-what the agents have to say comes out of `poll_event`. What was handed over is kept alive here until its agent released it.
+Every public method is called by the conductor under the GIL, in one thread. A method hands a command to the owning agent and
+returns; what the agents have to say comes out of `poll_event`. What was handed over is kept alive here until its agent
+released it.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 import time
+from collections import deque
 
 import cython
 from cython.cimports.libc.stdint import int32_t, int64_t
@@ -26,8 +29,23 @@ from cython.cimports.pillion.driver.context import (
     EVENT_FIRST_LOSS,
     EVENT_RELEASED,
     EVENT_SETUP,
+    EVENT_SOCKET_ERROR,
+    EVENT_SUBSCRIBER_ADDED,
+    EVENT_SUBSCRIBER_REMOVED,
+    AgentContext,
 )
-from cython.cimports.pillion.driver.queues import Item, Queue, queue_claim, queue_free, queue_init, queue_peek, queue_publish, queue_release
+from cython.cimports.pillion.driver.control import poll_control
+from cython.cimports.pillion.driver.idling import (
+    Idler,
+    PollSet,
+    idle_after,
+    poll_set_add,
+    poll_set_free,
+    precise_timers,
+    sleep_ns,
+)
+from cython.cimports.pillion.driver.positions import PointerList, list_free
+from cython.cimports.pillion.driver.queues import Item, queue_claim, queue_free, queue_init, queue_peek, queue_publish, queue_release
 from cython.cimports.pillion.driver.receiver import Receiver, receiver_do_work
 from cython.cimports.pillion.driver.sender import Sender, sender_do_work
 from cython.cimports.pillion.driver.stream_conductor import StreamConductor, stream_conductor_do_work
@@ -39,11 +57,12 @@ from cython.cimports.pillion.driver.streams import (
     SendEndpoint,
 )
 from cython.cimports.pillion.driver.udp.transport import batch_free, batch_init
-from cython.cimports.pillion.memory.atomics import cpu_pause, load_acquire_i32, store_release_i32
+from cython.cimports.pillion.memory.atomics import load_acquire_i32, store_release_i32
 from cython.cimports.pillion.memory.counters import CountersReader
-from cython.cimports.posix.time import CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, nanosleep, timespec
+from cython.cimports.posix.time import CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, timespec
 
 from pillion.driver.events import DriverEvent
+from pillion.driver.idling import idler_arguments
 
 if not cython.compiled:
     raise ImportError("pillion.driver.data_plane must be compiled: run `pip install .`")
@@ -51,15 +70,21 @@ if not cython.compiled:
 STREAMS = cython.declare(cython.int, 1)
 SENDER = cython.declare(cython.int, 2)
 RECEIVER = cython.declare(cython.int, 4)
+ALL = cython.declare(cython.int, 7)
 QUEUE_CAPACITY = cython.declare(int64_t, 1024)
+MAX_WAIT_PARK_NS = cython.declare(int64_t, 1_000_000)         # of `wait`, which nobody signals
+STREAMS_PARK_NS = cython.declare(int64_t, 1_000_000)          # while memory must be looked at: streams, consumers' positions
+EMPTY_PARK_NS = cython.declare(int64_t, 5_000_000)            # while only sockets and commands can bring work
 
-#: Which agents share a thread in each threading mode.
+#: Which agents share a thread in each threading mode, and the name of its idle strategy.
 THREADS = {
-    "dedicated": (1, 2, 4),
-    "shared_network": (1, 6),
-    "shared": (7,),
+    "dedicated": ((1, "conductor"), (2, "sender"), (4, "receiver")),
+    "shared_network": ((1, "conductor"), (6, "sharednetwork")),
+    "shared": ((7, "shared"),),
     "invoker": (),
 }
+IDLE_NAMES = ("conductor", "sender", "receiver", "shared", "sharednetwork")
+AGENT_NAMES = ((1, "streams"), (2, "sender"), (4, "receiver"))
 
 
 @cython.cfunc
@@ -71,18 +96,91 @@ def _clock(which: cython.int) -> int64_t:
     return cython.cast(int64_t, now.tv_sec) * 1_000_000_000 + now.tv_nsec
 
 
+class AgentThread:
+    """One thread and the agents that it runs: cycles, and the idle strategy when there is nothing to do."""
+
+    def __cinit__(self):
+        self.doorbell = -1
+
+    def __init__(self, plane: DataPlane, agents: int, idle):
+        self.plane = plane
+        self.agents = agents
+        self.name = "pillion-" + "-".join(name for bit, name in AGENT_NAMES if agents & bit)
+        kind, spins, yields, low, high = idler_arguments(idle)
+        self.idler.kind = kind
+        self.idler.max_spins = spins
+        self.idler.max_yields = yields
+        self.idler.min_park_ns = low
+        self.idler.max_park_ns = high
+        self.doorbell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self.thread = threading.Thread(target=self._run, name=self.name, daemon=True)
+
+    def __dealloc__(self):
+        poll_set_free(cython.address(self.idler.waits))
+        if self.doorbell >= 0:
+            os.close(self.doorbell)
+
+    def start(self):
+        self.thread.start()
+
+    def join(self):
+        self._ring()
+        self.thread.join()
+
+    def _ring(self):
+        os.eventfd_write(self.doorbell, 1)
+
+    def _watch(self):
+        """Gather what this thread waits for: its doorbell, and the sockets of its agents."""
+        waits: cython.pointer(PollSet) = cython.address(self.idler.waits)
+        waits.count = 0
+        poll_set_add(waits, self.doorbell)
+        if self.agents & SENDER:
+            _add_all(waits, cython.address(self.plane.sender.context.sockets))
+        if self.agents & RECEIVER:
+            _add_all(waits, cython.address(self.plane.receiver.context.sockets))
+
+    def _longest_park(self):
+        """How long this thread may sleep: shorter while something can change without a datagram or a command."""
+        busy: cython.bint = False
+        if self.agents & STREAMS:
+            busy = self.plane.streams.streams.count > 0
+        if self.agents & SENDER:
+            busy = busy or self.plane.sender.streams.count > 0
+        if self.agents & RECEIVER:
+            busy = busy or self.plane.receiver.images.count > 0
+        return STREAMS_PARK_NS if busy else EMPTY_PARK_NS
+
+    def _run(self):
+        """The body of the thread. Never takes the GIL between the first cycle and the last."""
+        work: cython.int
+        plane: DataPlane = self.plane
+        with cython.nogil:
+            precise_timers()
+            while load_acquire_i32(cython.address(plane.stopping)) == 0:
+                work = 0
+                plane._cycle(self.agents, _clock(CLOCK_MONOTONIC), _clock(CLOCK_REALTIME) // 1_000_000, cython.address(work))
+                if work == 0 and self.idler.step >= self.idler.max_spins + self.idler.max_yields:
+                    self._watch()
+                idle_after(cython.address(self.idler), work, self._longest_park())
+
+
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _sleep(duration_ns: int64_t) -> cython.void:
-    pause: timespec
-    pause.tv_sec = 0
-    pause.tv_nsec = duration_ns
-    nanosleep(cython.address(pause), cython.NULL)
+def _add_all(waits: cython.pointer(PollSet), sockets: cython.pointer(PollSet)) -> cython.void:
+    index: int32_t
+    for index in range(sockets.count):
+        poll_set_add(waits, sockets.fds[index].fd)
 
 
 class DataPlane:
-    """Sender, receiver and stream conductor of one driver."""
+    """Sender, receiver and stream conductor of one driver.
+
+    `threading_mode` is "dedicated", "shared_network", "shared" or "invoker"; `idle` gives the idle strategies by the names of
+    the configuration ("conductor", "sender", "receiver", "shared", "sharednetwork"), each as `parse_idle` returns it, default
+    adaptive. `cycle_threshold_ns` is a number for sender and receiver or a mapping with both names. Times in ns.
+    """
 
     def __cinit__(self):
         self.streams = cython.cast(cython.pointer(StreamConductor), calloc(1, cython.sizeof(StreamConductor)))
@@ -95,37 +193,50 @@ class DataPlane:
                 and batch_init(cython.address(self.sender.batch)) and batch_init(cython.address(self.receiver.batch))):
             raise MemoryError
 
-    def __init__(self, *, counters: CountersReader, ring, threading_mode: str, heartbeat_interval_ns: int,
-                 max_park_ns: int = 1_000_000):
+    def __init__(self, *, counters: CountersReader, ring, threading_mode: str, heartbeat_interval_ns: int = 1_000_000_000,
+                 idle=None, cycle_threshold_ns=100_000_000, status_message_timeout_ns: int = 200_000_000,
+                 send_to_status_poll_ratio: int = 6, now_ns: int | None = None):
         if threading_mode not in THREADS:
             raise ValueError(f"threading_mode={threading_mode!r} must be one of {', '.join(THREADS)}")
+        self.idle = dict(idle or {})
+        for name, spec in self.idle.items():
+            if name not in IDLE_NAMES:
+                raise ValueError(f"idle strategy for {name!r}: the names are {', '.join(IDLE_NAMES)}")
+            idler_arguments(spec)
+        thresholds = cycle_threshold_ns if isinstance(cycle_threshold_ns, dict) else {
+            "sender": cycle_threshold_ns, "receiver": cycle_threshold_ns}
         self.counters = counters
         self.ring = ring
         self.threading_mode = threading_mode
-        self.max_park_ns = max_park_ns
         self.owned = {}
+        self.leaving = set()
+        self.backlog = deque()
         self.threads = []
         self.streams.context.system = counters.values
         self.sender.context.system = counters.values
         self.receiver.context.system = counters.values
+        self.sender.context.cycle_threshold_ns = thresholds["sender"]
+        self.receiver.context.cycle_threshold_ns = thresholds["receiver"]
+        self.sender.poll_ratio = send_to_status_poll_ratio
+        self.sender.poll_interval_ns = status_message_timeout_ns // 2
         self.streams.ring = self.ring.trailer
         self.streams.heartbeat_interval_ns = heartbeat_interval_ns
-        self.streams.last_heartbeat_ns = time.monotonic_ns()
+        self.now_ns = time.monotonic_ns() if now_ns is None else now_ns
+        self.streams.last_heartbeat_ns = self.now_ns
 
     def __dealloc__(self):
         # Threads hold a reference to us while they run, so nothing runs here any more.
         if self.streams != cython.NULL:
-            queue_free(cython.address(self.streams.context.commands))
-            queue_free(cython.address(self.streams.context.events))
+            _free(cython.address(self.streams.context), cython.address(self.streams.streams))
             free(self.streams)
         if self.sender != cython.NULL:
-            queue_free(cython.address(self.sender.context.commands))
-            queue_free(cython.address(self.sender.context.events))
+            _free(cython.address(self.sender.context), cython.address(self.sender.streams))
+            list_free(cython.address(self.sender.endpoints))
             batch_free(cython.address(self.sender.batch))
             free(self.sender)
         if self.receiver != cython.NULL:
-            queue_free(cython.address(self.receiver.context.commands))
-            queue_free(cython.address(self.receiver.context.events))
+            _free(cython.address(self.receiver.context), cython.address(self.receiver.images))
+            list_free(cython.address(self.receiver.endpoints))
             batch_free(cython.address(self.receiver.batch))
             free(self.receiver)
 
@@ -137,68 +248,59 @@ class DataPlane:
             self.streams.context.now_ns = now_ns
             self.streams.context.now_ms = now_ms
             work[0] += stream_conductor_do_work(self.streams)
-        if agents & RECEIVER:
-            self.receiver.context.now_ns = now_ns
-            self.receiver.context.now_ms = now_ms
-            work[0] += receiver_do_work(self.receiver)
         if agents & SENDER:
             self.sender.context.now_ns = now_ns
             self.sender.context.now_ms = now_ms
             work[0] += sender_do_work(self.sender)
+            if self.sender.control_due:
+                work[0] += poll_control(self.sender)
+        if agents & RECEIVER:
+            self.receiver.context.now_ns = now_ns
+            self.receiver.context.now_ms = now_ms
+            work[0] += receiver_do_work(self.receiver)
 
     def do_work(self) -> int:
         """One cycle of all agents, in the caller's thread; for the invoker mode only."""
+        self._require_no_threads()
         work: cython.int = 0
         with cython.nogil:
-            self._cycle(STREAMS | SENDER | RECEIVER, _clock(CLOCK_MONOTONIC), _clock(CLOCK_REALTIME) // 1_000_000,
-                        cython.address(work))
+            self.now_ns = _clock(CLOCK_MONOTONIC)
+            self.now_ms = _clock(CLOCK_REALTIME) // 1_000_000
+            self._cycle(ALL, self.now_ns, self.now_ms, cython.address(work))
         return work
 
     def step(self, now_ns: int, now_ms: int) -> int:
         """One cycle of all agents at a time the caller decides: simulations are built of this."""
+        self._require_no_threads()
         work: cython.int = 0
-        self._cycle(STREAMS | SENDER | RECEIVER, now_ns, now_ms, cython.address(work))
+        self.now_ns = now_ns
+        self.now_ms = now_ms
+        self._cycle(ALL, now_ns, now_ms, cython.address(work))
         return work
 
-    def _run(self, agents: cython.int):
-        """The body of an agent thread: cycles, and the back-off when there is nothing to do. Never takes the GIL."""
-        work: cython.int
-        idle: int64_t = 0
-        park_ns: int64_t = 0
-        with cython.nogil:
-            while load_acquire_i32(cython.address(self.stopping)) == 0:
-                work = 0
-                self._cycle(agents, _clock(CLOCK_MONOTONIC), _clock(CLOCK_REALTIME) // 1_000_000, cython.address(work))
-                if work > 0:
-                    idle = 0
-                    continue
-                idle += 1
-                if idle < 20:
-                    cpu_pause()
-                elif idle < 60:
-                    _sleep(1)
-                else:
-                    park_ns = 10_000 if idle < 200 else park_ns * 2
-                    if park_ns > self.max_park_ns:
-                        park_ns = self.max_park_ns
-                    _sleep(park_ns)
+    def _require_no_threads(self):
+        if self.threads:
+            raise RuntimeError(f"the agents run on threads of their own in threading mode {self.threading_mode!r}")
+        if self.stopping:
+            raise RuntimeError("the data plane is closed")
 
     def start(self) -> None:
-        """Start the threads of the mode."""
-        for agents in THREADS[self.threading_mode]:
-            names = [name for bit, name in ((1, "streams"), (2, "sender"), (4, "receiver")) if agents & bit]
-            thread = threading.Thread(target=self._run, args=(agents,), name=f"pillion-{'-'.join(names)}", daemon=True)
-            self.threads.append(thread)
+        """Start the threads of the mode. Again does nothing."""
+        if self.threads or self.stopping:
+            return
+        for agents, name in THREADS[self.threading_mode]:
+            self.threads.append(AgentThread(self, agents, self.idle.get(name, ("adaptive",))))
+        for thread in self.threads:
             thread.start()
-        self.running = True
 
     def close(self) -> None:
-        """Stop the threads and wait for them. Again does nothing."""
+        """Stop the threads and wait for them; nothing that was handed over is in use afterwards. Again does nothing."""
         store_release_i32(cython.address(self.stopping), 1)
         for thread in self.threads:
             thread.join()
         self.threads = []
         self.owned.clear()
+        self.leaving.clear()
 
     def _has_events(self):
         return (
@@ -211,17 +313,17 @@ class DataPlane:
         """Wait without the GIL until there is a command or an event, at most `timeout_ns`. True if there is."""
         deadline_ns: int64_t
         park_ns: int64_t = 20_000
-        found: cython.bint = False
+        found: cython.bint = len(self.backlog) > 0
         with cython.nogil:
             deadline_ns = _clock(CLOCK_MONOTONIC) + timeout_ns
-            while True:
+            while not found:
                 if self.ring.has_work() or self._has_events() or load_acquire_i32(cython.address(self.woken)):
                     found = True
                     break
                 if _clock(CLOCK_MONOTONIC) >= deadline_ns or load_acquire_i32(cython.address(self.stopping)):
                     break
-                _sleep(park_ns)
-                if park_ns < self.max_park_ns:
+                sleep_ns(park_ns)
+                if park_ns < MAX_WAIT_PARK_NS:
                     park_ns *= 2
         store_release_i32(cython.address(self.woken), 0)
         return found
@@ -233,81 +335,186 @@ class DataPlane:
     # ---- commands ---------------------------------------------------------------------------------------------------
 
     def add_ipc_publication(self, stream: IpcPublication) -> None:
-        self.owned[cython.cast(int64_t, stream.stream)] = stream
-        _command(self, cython.address(self.streams.context.commands), COMMAND_ADD_STREAM, stream.stream, cython.NULL, 0, 0, 0)
+        self._own(cython.cast(int64_t, stream.stream), stream, stream.handed_over)
+        stream.handed_over = True
+        self._command(STREAMS, COMMAND_ADD_STREAM, cython.cast(int64_t, stream.stream), 0, 0, 0, 0)
 
     def remove_ipc_publication(self, stream: IpcPublication) -> None:
-        _command(self, cython.address(self.streams.context.commands), COMMAND_REMOVE_STREAM, stream.stream, cython.NULL, 0, 0, 0)
+        """Answered by RELEASED, as every `remove_*` of a stream or endpoint."""
+        self._leave(cython.cast(int64_t, stream.stream), stream)
+        self._command(STREAMS, COMMAND_REMOVE_STREAM, cython.cast(int64_t, stream.stream), 0, 0, 0, 0)
 
     def add_send_endpoint(self, endpoint: SendEndpoint) -> None:
-        self.owned[cython.cast(int64_t, endpoint.endpoint)] = endpoint
-        _command(self, cython.address(self.sender.context.commands), COMMAND_ADD_ENDPOINT, endpoint.endpoint, cython.NULL, 0, 0, 0)
+        self._own(cython.cast(int64_t, endpoint.endpoint), endpoint, False)
+        self._command(SENDER, COMMAND_ADD_ENDPOINT, cython.cast(int64_t, endpoint.endpoint), 0, 0, 0, 0)
 
     def remove_send_endpoint(self, endpoint: SendEndpoint) -> None:
-        _command(self, cython.address(self.sender.context.commands), COMMAND_REMOVE_ENDPOINT, endpoint.endpoint, cython.NULL, 0, 0, 0)
+        """Once its publications were removed."""
+        self._leave(cython.cast(int64_t, endpoint.endpoint), endpoint)
+        self._command(SENDER, COMMAND_REMOVE_ENDPOINT, cython.cast(int64_t, endpoint.endpoint), 0, 0, 0, 0)
 
     def add_network_publication(self, stream: NetworkPublication) -> None:
-        self.owned[cython.cast(int64_t, stream.stream)] = stream
-        _command(self, cython.address(self.sender.context.commands), COMMAND_ADD_STREAM, stream.stream, cython.NULL, 0, 0, 0)
+        """After `add_send_endpoint` of its endpoint."""
+        self._require(cython.cast(int64_t, stream.endpoint.endpoint), stream.endpoint)
+        self._own(cython.cast(int64_t, stream.stream), stream, stream.handed_over)
+        stream.handed_over = True
+        self._command(SENDER, COMMAND_ADD_STREAM, cython.cast(int64_t, stream.stream), 0, 0, 0, 0)
 
     def remove_network_publication(self, stream: NetworkPublication) -> None:
-        _command(self, cython.address(self.sender.context.commands), COMMAND_REMOVE_STREAM, stream.stream, cython.NULL, 0, 0, 0)
+        self._leave(cython.cast(int64_t, stream.stream), stream)
+        self._command(SENDER, COMMAND_REMOVE_STREAM, cython.cast(int64_t, stream.stream), 0, 0, 0, 0)
 
     def add_receive_endpoint(self, endpoint: ReceiveEndpoint) -> None:
-        self.owned[cython.cast(int64_t, endpoint.endpoint)] = endpoint
-        _command(self, cython.address(self.receiver.context.commands), COMMAND_ADD_ENDPOINT, endpoint.endpoint, cython.NULL, 0, 0, 0)
+        self._own(cython.cast(int64_t, endpoint.endpoint), endpoint, False)
+        self._command(RECEIVER, COMMAND_ADD_ENDPOINT, cython.cast(int64_t, endpoint.endpoint), 0, 0, 0, 0)
 
     def remove_receive_endpoint(self, endpoint: ReceiveEndpoint) -> None:
-        _command(self, cython.address(self.receiver.context.commands), COMMAND_REMOVE_ENDPOINT, endpoint.endpoint, cython.NULL, 0, 0, 0)
+        """Once its images were removed."""
+        self._leave(cython.cast(int64_t, endpoint.endpoint), endpoint)
+        self._command(RECEIVER, COMMAND_REMOVE_ENDPOINT, cython.cast(int64_t, endpoint.endpoint), 0, 0, 0, 0)
 
     def add_image(self, stream: PublicationImage) -> None:
-        self.owned[cython.cast(int64_t, stream.stream)] = stream
-        _command(self, cython.address(self.receiver.context.commands), COMMAND_ADD_STREAM, stream.stream, cython.NULL, 0, 0, 0)
+        """The answer to SETUP, after `add_receive_endpoint` of its endpoint; the first status message goes out at once."""
+        self._require(cython.cast(int64_t, stream.endpoint.endpoint), stream.endpoint)
+        self._own(cython.cast(int64_t, stream.stream), stream, stream.handed_over)
+        stream.handed_over = True
+        self._command(RECEIVER, COMMAND_ADD_STREAM, cython.cast(int64_t, stream.stream), 0, 0, 0, 0)
 
     def remove_image(self, stream: PublicationImage, cool_down: bool) -> None:
-        _command(self, cython.address(self.receiver.context.commands), COMMAND_REMOVE_STREAM, stream.stream, cython.NULL, cool_down, 0, 0)
+        """With `cool_down` its session is ignored until the subscriptions of the stream change."""
+        self._leave(cython.cast(int64_t, stream.stream), stream)
+        self._command(RECEIVER, COMMAND_REMOVE_STREAM, cython.cast(int64_t, stream.stream), 0, bool(cool_down), 0, 0)
 
     def add_subscription(self, endpoint: ReceiveEndpoint, stream_id: int, session_id: int | None) -> None:
-        _command(self, cython.address(self.receiver.context.commands), COMMAND_ADD_INTEREST, endpoint.endpoint, cython.NULL,
-                 stream_id, session_id or 0, session_id is None)
+        """One more subscription of a stream, or of one session of it. Counted: as many have to be removed."""
+        self._require(cython.cast(int64_t, endpoint.endpoint), endpoint)
+        self._command(RECEIVER, COMMAND_ADD_INTEREST, cython.cast(int64_t, endpoint.endpoint), 0, stream_id, session_id or 0,
+                      session_id is None)
 
     def remove_subscription(self, endpoint: ReceiveEndpoint, stream_id: int, session_id: int | None) -> None:
-        _command(self, cython.address(self.receiver.context.commands), COMMAND_REMOVE_INTEREST, endpoint.endpoint, cython.NULL,
-                 stream_id, session_id or 0, session_id is None)
+        """Images that no subscription wants any more get no more data; they are still to be removed."""
+        self._require(cython.cast(int64_t, endpoint.endpoint), endpoint)
+        self._command(RECEIVER, COMMAND_REMOVE_INTEREST, cython.cast(int64_t, endpoint.endpoint), 0, stream_id, session_id or 0,
+                      session_id is None)
 
     def setup_refused(self, endpoint: ReceiveEndpoint, stream_id: int, session_id: int) -> None:
-        _command(self, cython.address(self.receiver.context.commands), COMMAND_SETUP_REFUSED, endpoint.endpoint, cython.NULL,
-                 stream_id, session_id, 0)
+        """The other answer to SETUP: no image now; the next set-up asks again."""
+        self._require(cython.cast(int64_t, endpoint.endpoint), endpoint)
+        self._command(RECEIVER, COMMAND_SETUP_REFUSED, cython.cast(int64_t, endpoint.endpoint), 0, stream_id, session_id, 0)
 
     def add_subscriber(self, stream, position_id: int) -> None:
-        """Follow a subscriber's position on a stream of any kind."""
+        """Follow a subscriber's position on a stream of any kind.
+
+        The agent chooses the join position, stores it in the counter and answers with SUBSCRIBER_ADDED.
+        """
         self._subscriber(stream, position_id, COMMAND_ADD_SUBSCRIBER)
 
     def remove_subscriber(self, stream, position_id: int) -> None:
+        """Answered by SUBSCRIBER_REMOVED; the counter may be freed then."""
         self._subscriber(stream, position_id, COMMAND_REMOVE_SUBSCRIBER)
 
     def _subscriber(self, stream, position_id: int, kind: cython.int):
-        address: cython.p_void = self.counters.value_address(position_id)
+        address: int64_t = cython.cast(int64_t, self.counters.value_address(position_id))
+        if address == 0:
+            raise IndexError(f"counter id {position_id} is outside the counters")
+        agent: cython.int
+        target: int64_t
         if isinstance(stream, IpcPublication):
-            _command(self, cython.address(self.streams.context.commands), kind,
-                     cython.cast(IpcPublication, stream).stream, address, 0, 0, 0)
+            agent, target = STREAMS, cython.cast(int64_t, cython.cast(IpcPublication, stream).stream)
         elif isinstance(stream, NetworkPublication):
-            _command(self, cython.address(self.sender.context.commands), kind,
-                     cython.cast(NetworkPublication, stream).stream, address, 0, 0, 0)
+            agent, target = SENDER, cython.cast(int64_t, cython.cast(NetworkPublication, stream).stream)
+        elif isinstance(stream, PublicationImage):
+            agent, target = RECEIVER, cython.cast(int64_t, cython.cast(PublicationImage, stream).stream)
         else:
-            _command(self, cython.address(self.receiver.context.commands), kind,
-                     cython.cast(PublicationImage, stream).stream, address, 0, 0, 0)
+            raise TypeError(f"{stream!r} is not a stream")
+        self._require(target, stream)
+        self._command(agent, kind, target, address, position_id, 0, 0)
+
+    # What an agent has let go of may be freed memory, so nothing about it is ever sent.
+
+    def _own(self, key: int64_t, thing, handed_over):
+        if key in self.owned or handed_over:
+            raise ValueError(f"{thing!r} was added already")
+        self.owned[key] = thing
+
+    def _require(self, key: int64_t, thing):
+        if self.owned.get(key) is not thing or key in self.leaving:
+            raise ValueError(f"{thing!r} was not added to this data plane, or was removed from it")
+
+    def _leave(self, key: int64_t, thing):
+        self._require(key, thing)
+        self.leaving.add(key)
+
+    def _command(self, agent: cython.int, kind: cython.int, target: int64_t, other: int64_t, first: int64_t, second: int64_t,
+                 flags: int32_t):
+        context: cython.pointer(AgentContext) = self._context(agent)
+        item: cython.pointer(Item) = queue_claim(cython.address(context.commands))
+        while item == cython.NULL:
+            # An agent that waits for room for its events would never take our command: make room, then try again.
+            self._gather_events()
+            if self.threads:
+                time.sleep(0.0001)
+            else:
+                self.step(self.now_ns, self.now_ms)
+            item = queue_claim(cython.address(context.commands))
+        item.kind = kind
+        item.target = cython.cast(cython.p_void, target)
+        item.other = cython.cast(cython.p_void, other)
+        item.numbers[0] = first
+        item.numbers[1] = second
+        item.flags = flags
+        queue_publish(cython.address(context.commands))
+        for thread in self.threads:
+            if cython.cast(AgentThread, thread).agents & agent:
+                cython.cast(AgentThread, thread)._ring()
+
+    def _context(self, agent):
+        if agent == STREAMS:
+            return cython.address(self.streams.context)
+        if agent == SENDER:
+            return cython.address(self.sender.context)
+        return cython.address(self.receiver.context)
 
     # ---- events -----------------------------------------------------------------------------------------------------
 
     def poll_event(self):
         """The next event of any agent as a tuple that begins with a `DriverEvent`, None if there is none."""
-        event = _take(self, cython.address(self.receiver.context.events))
-        if event is None:
-            event = _take(self, cython.address(self.sender.context.events))
-        if event is None:
-            event = _take(self, cython.address(self.streams.context.events))
-        return event
+        if not self.backlog:
+            self._gather_events()
+        return self.backlog.popleft() if self.backlog else None
+
+    def _gather_events(self):
+        for agent in (RECEIVER, SENDER, STREAMS):
+            context: cython.pointer(AgentContext) = self._context(agent)
+            item: cython.pointer(Item) = queue_peek(cython.address(context.events))
+            while item != cython.NULL:
+                self.backlog.append(_decode(self, item))
+                queue_release(cython.address(context.events))
+                item = queue_peek(cython.address(context.events))
+
+
+@cython.cfunc
+def _decode(plane: DataPlane, item: cython.pointer(Item)):
+    key = cython.cast(int64_t, item.target)
+    target = plane.owned.get(key)
+    kind: cython.int = item.kind
+    if kind == EVENT_RELEASED:
+        plane.owned.pop(key, None)
+        plane.leaving.discard(key)
+        return DriverEvent.RELEASED, target
+    if kind == EVENT_SUBSCRIBER_ADDED:
+        return DriverEvent.SUBSCRIBER_ADDED, target, item.numbers[0], item.numbers[1]
+    if kind == EVENT_SUBSCRIBER_REMOVED:
+        return DriverEvent.SUBSCRIBER_REMOVED, target, item.numbers[0]
+    if kind == EVENT_SETUP:
+        return (DriverEvent.SETUP, target, *[item.numbers[i] for i in range(8)], item.flags,
+                item.source.bytes[:item.source.length])
+    if kind == EVENT_ERROR_FRAME:
+        return (DriverEvent.ERROR_FRAME, target, item.numbers[0], item.numbers[1] if item.flags & 8 else -1, item.numbers[2],
+                item.text[:item.text_length], item.source.bytes[:item.source.length])
+    if kind == EVENT_FIRST_LOSS:
+        return DriverEvent.FIRST_LOSS, target, item.numbers[0]
+    return DriverEvent.SOCKET_ERROR, target, item.numbers[0], item.numbers[1]
 
 
 @cython.cfunc
@@ -319,44 +526,10 @@ def _init(context: cython.pointer(AgentContext)) -> cython.bint:
 
 
 @cython.cfunc
-def _command(plane: DataPlane, queue: cython.pointer(Queue), kind: cython.int, target: cython.p_void,
-             other: cython.p_void, first: int64_t, second: int64_t, flags: int32_t):
-    item: cython.pointer(Item) = queue_claim(queue)
-    while item == cython.NULL:
-        # The agents drain their commands each cycle, so this is short; in invoker mode the cycle is ours to run.
-        if plane.threads:
-            time.sleep(0.0001)
-        else:
-            plane.do_work()
-        item = queue_claim(queue)
-    item.kind = kind
-    item.target = target
-    item.other = other
-    item.numbers[0] = first
-    item.numbers[1] = second
-    item.flags = flags
-    queue_publish(queue)
-
-
-@cython.cfunc
-def _take(plane: DataPlane, queue: cython.pointer(Queue)):
-    item: cython.pointer(Item) = queue_peek(queue)
-    if item == cython.NULL:
-        return None
-    key = cython.cast(int64_t, item.target)
-    target = plane.owned.get(key)
-    source = item.source.bytes[:item.source.length]
-    if item.kind == EVENT_RELEASED:
-        plane.owned.pop(key, None)
-        event = (DriverEvent.RELEASED, target)
-    elif item.kind == EVENT_SETUP:
-        event = (DriverEvent.SETUP, target, *[item.numbers[i] for i in range(8)], item.flags, source)
-    elif item.kind == EVENT_ERROR_FRAME:
-        event = (DriverEvent.ERROR_FRAME, target, item.numbers[0], item.numbers[1] if item.flags & 8 else -1,
-                 item.numbers[2], item.text[:item.text_length], source)
-    elif item.kind == EVENT_FIRST_LOSS:
-        event = (DriverEvent.FIRST_LOSS, target, item.numbers[0])
-    else:
-        event = None
-    queue_release(queue)
-    return event
+@cython.nogil
+@cython.exceptval(check=False)
+def _free(context: cython.pointer(AgentContext), streams: cython.pointer(PointerList)) -> cython.void:
+    queue_free(cython.address(context.commands))
+    queue_free(cython.address(context.events))
+    poll_set_free(cython.address(context.sockets))
+    list_free(streams)

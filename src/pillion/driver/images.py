@@ -18,7 +18,7 @@ from pillion.protocol.commands import MAX_REASON_LENGTH
 from pillion.protocol.ids import CounterType, SystemCounter
 
 if TYPE_CHECKING:
-    from pillion.driver.endpoints import Endpoints, ReceiveChannelEndpoint
+    from pillion.driver.channel_endpoints import Endpoints, ReceiveChannelEndpoint
     from pillion.driver.services import Services
 
 _MIN_MTU = 32
@@ -117,9 +117,14 @@ class ImageStream(Stream):
             nak_retry_ns=delay_ns * settings.nak_unicast_retry_delay_ratio,
             sm_timeout_ns=settings.status_message_timeout_ns,
             now_ns=services.now_ns,
+            liveness_timeout_ns=settings.image_liveness_timeout_ns,
         )
         endpoint.images.add(self)
-        services.plane.add_image(self.native)
+
+    def hand_over(self) -> None:
+        """Give it to the receiver, once the first subscribers are linked."""
+        self.is_handed_over = True
+        self.services.plane.add_image(self.native)
 
     @property
     def accepts_subscribers(self) -> bool:
@@ -253,6 +258,7 @@ class Images:
         self._by_native[stream.native] = stream
         for subscription in subscriptions:
             stream.link(subscription)
+        stream.hand_over()
 
     def _refuse(self, endpoint: ReceiveChannelEndpoint, setup: SetUp) -> None:
         if endpoint.native is not None:

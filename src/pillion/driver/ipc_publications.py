@@ -74,6 +74,7 @@ class IpcStream(PublicationStream):
         )
         #: While a rejection lasts nobody is linked.
         self.cool_down_until_ns = 0
+        self.is_handed_over = True
         services.plane.add_ipc_publication(self.native)
 
     @property
@@ -180,7 +181,7 @@ class IpcPublications:
             params,
             services,
             session_id=session_id,
-            initial_term_id=services.random.randint(-(2**31), 2**31 - 1),
+            initial_term_id=services.random.int32(),
             is_exclusive=is_exclusive,
         )
         log, available = yield partial(

@@ -16,7 +16,7 @@ from pillion.protocol.ids import CounterType, ResponseType
 
 if TYPE_CHECKING:
     from pillion.driver.channel_params import SubscriptionParams, UntetheredTimeouts
-    from pillion.driver.endpoints import ReceiveChannelEndpoint
+    from pillion.driver.channel_endpoints import ReceiveChannelEndpoint
     from pillion.driver.services import Services
     from pillion.driver.udp_channel import UdpChannel
 
@@ -106,6 +106,8 @@ class Stream:
         self.untethered = untethered
         #: The struct's owner, which the agents know; None once it is released.
         self.native: Any = None
+        #: Whether an agent has the stream; before that subscribers join at once, at its beginning.
+        self.is_handed_over = False
         self.links: dict[int, Link] = {}
         self.counter_ids: list[int] = []
 
@@ -129,7 +131,10 @@ class Stream:
         link = Link(subscription, position_id, services.now_ns)
         self.links[position_id] = link
         subscription.links[self] = link
-        services.plane.add_subscriber(self.native, position_id)
+        if self.is_handed_over:
+            services.plane.add_subscriber(self.native, position_id)
+        else:
+            self.on_joined(position_id, self.native.link_subscriber(position_id))
 
     def on_joined(self, position_id: int, join_position: int) -> None:
         """The agent follows the position now."""

@@ -6,9 +6,7 @@ Owns everything: the directory, the shared files, the agents' threads and the co
 from __future__ import annotations
 
 import atexit
-import contextlib
 import os
-import random
 import sys
 import threading
 import time
@@ -24,7 +22,7 @@ from pillion.driver.aeron_directory import (
 from pillion.driver.conductor import Conductor
 from pillion.driver.data_plane import DataPlane
 from pillion.driver.resources import LogFiles, ThreadResources
-from pillion.driver.services import Clock, Services
+from pillion.driver.services import Clock, Randomness, Services
 from pillion.driver.settings import DriverSettings
 from pillion.driver.transports import TransportOpener
 from pillion.driver.udp_channel import default_resolver
@@ -118,12 +116,24 @@ class MediaDriver:
             ring=cnc.to_driver_ring,
             threading_mode=settings.threading_mode,
             heartbeat_interval_ns=settings.timer_interval_ns,
+            idle={
+                "conductor": settings.conductor_idle,
+                "sender": settings.sender_idle,
+                "receiver": settings.receiver_idle,
+                "shared": settings.shared_idle,
+                "sharednetwork": settings.sharednetwork_idle,
+            },
+            cycle_threshold_ns={
+                "sender": settings.sender_cycle_threshold_ns,
+                "receiver": settings.receiver_cycle_threshold_ns,
+            },
+            status_message_timeout_ns=settings.status_message_timeout_ns,
         )
         transports = TransportOpener(settings)
         self._services = Services(
             settings=settings,
             clock=self._clock,
-            random=random.Random(),
+            random=Randomness(),
             cnc=cnc,
             counters=counters,
             to_clients=cnc.to_clients_transmitter(),
@@ -251,8 +261,10 @@ class MediaDriver:
 
 def _close_all() -> None:
     for driver in list(_drivers):
-        with contextlib.suppress(Exception):
+        try:
             driver.close()
+        except Exception as error:
+            print(f"pillion: {driver!r} did not close: {error}", file=sys.stderr)
 
 
 # Before the interpreter goes: agents write into memory that Python owns.

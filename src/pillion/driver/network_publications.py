@@ -33,7 +33,7 @@ from pillion.protocol.ids import CounterType, ResponseType, SystemCounter
 from pillion.units import SECOND_NS
 
 if TYPE_CHECKING:
-    from pillion.driver.endpoints import Endpoints, SendChannelEndpoint
+    from pillion.driver.channel_endpoints import Endpoints, SendChannelEndpoint
     from pillion.driver.publications_index import PublicationsIndex
     from pillion.driver.services import Services
 
@@ -99,8 +99,11 @@ class NetworkStream(PublicationStream):
             connection_timeout_ns=services.settings.publication_connection_timeout_ns,
             spies_simulate_connection=params.spies_simulate_connection,
             signal_eos=params.signal_eos,
+            retransmit_delay_ns=services.settings.retransmit_unicast_delay_ns,
+            retransmit_linger_ns=services.settings.retransmit_unicast_linger_ns,
         )
         endpoint.publications.add(self)
+        self.is_handed_over = True
         services.plane.add_network_publication(self.native)
 
     @property
@@ -230,7 +233,7 @@ class NetworkPublications:
             params,
             services,
             session_id=session_id,
-            initial_term_id=services.random.randint(-(2**31), 2**31 - 1),
+            initial_term_id=services.random.int32(),
             is_exclusive=is_exclusive,
         )
         buffers = self.endpoints.buffers

@@ -29,7 +29,7 @@ class PublicationsIndex:
         self.ipc: list[IpcStream] = []
         self.network: list[NetworkStream] = []
         self.session_ids = SessionIds(
-            services.random.randint(-(2**31), 2**31 - 1),
+            services.random.int32(),
             settings.publication_reserved_session_id_low,
             settings.publication_reserved_session_id_high,
         )

@@ -5,7 +5,7 @@ cdef struct Item:
     int32_t kind
     int32_t flags
     void* target
-    void* other
+    void* other                    # a subscriber's position
     int64_t numbers[8]
     Address source
     int32_t text_length

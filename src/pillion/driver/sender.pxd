@@ -1,20 +1,36 @@
 from libc.stdint cimport int32_t, int64_t
 from pillion.driver.context cimport AgentContext
-from pillion.driver.streams cimport NetworkStruct, SendEndpointStruct
-from pillion.driver.udp.transport cimport Batch
+from pillion.driver.positions cimport PointerList
+from pillion.driver.streams cimport NetworkStruct, Resend
+from pillion.driver.udp.transport cimport Batch, Run
 
-cdef enum:
-    MAX_NETWORK_STREAMS = 1024
-    MAX_SEND_ENDPOINTS = 1024
-    SEND_BATCH = 32
+cdef struct Outgoing:              # what one send step hands to the transport
+    Run runs[32]
+    int32_t run_count
+    int32_t count                  # datagrams
+    int64_t ends[32]               # stream position after each
+    int32_t sizes[32]              # bytes of each
+    bint limited                   # a whole frame is there but does not fit what may be sent
 
 cdef struct Sender:
     AgentContext context
-    NetworkStruct* streams[1024]
-    int32_t count
-    SendEndpointStruct* endpoints[1024]
-    int32_t endpoint_count
+    PointerList streams            # NetworkStruct*
+    PointerList endpoints          # SendEndpointStruct*
     int32_t cursor
+    int32_t poll_ratio
+    int32_t sends_since_poll
+    int64_t poll_interval_ns
+    int64_t poll_deadline_ns
+    bint fell_short                # a send of this cycle did not go out whole
+    bint control_due               # time to listen for what receivers say
+    Outgoing outgoing
     Batch batch
 
 cdef int sender_do_work(Sender* agent) noexcept nogil
+cdef int64_t publication_producer(NetworkStruct* pub) noexcept nogil
+cdef bint publication_at_end(NetworkStruct* pub) noexcept nogil
+cdef bint publication_has_subscribers(NetworkStruct* pub) noexcept nogil
+cdef void publication_set_connected(NetworkStruct* pub, bint connected) noexcept nogil
+cdef int publication_update_limit(NetworkStruct* pub) noexcept nogil
+cdef void publication_resend(Sender* agent, NetworkStruct* pub, int32_t term_id, int32_t term_offset, int32_t length) noexcept nogil
+cdef int64_t resend_window(NetworkStruct* pub) noexcept nogil

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import random
+import os
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -37,13 +37,25 @@ class Clock:
         self.epoch_ms = epoch_ms
 
 
+class Randomness:
+    """The system's randomness, with the names of `random.Random`, which a simulation brings."""
+
+    def getrandbits(self, bits: int) -> int:
+        """A number of 0..2**bits - 1."""
+        return int.from_bytes(os.urandom((bits + 7) // 8)) >> (-bits % 8)
+
+    def int32(self) -> int:
+        """Any signed 32-bit number."""
+        return self.getrandbits(32) - 2**31
+
+
 @dataclass(slots=True)
 class Services:
     """One a driver; the conductor's thread only."""
 
     settings: DriverSettings
     clock: Clock
-    random: random.Random
+    random: Randomness
     cnc: CncFile
     counters: CountersManager
     to_clients: BroadcastTransmitter

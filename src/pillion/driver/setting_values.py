@@ -79,8 +79,10 @@ LossSpec = RandomLoss | FixedLoss | MultiGapLoss
 
 
 class LossRates(NamedTuple):
-    """Drop, send twice or hold back a datagram with these probabilities, where a frame type's bit
-    `1 << type` is in `message_mask`. The same `seed` gives the same decisions; -1 takes the clock's.
+    """Drop a datagram, deliver it twice or after the next one, with these probabilities.
+
+    Only frames whose type's bit `1 << type` is in `message_mask` are touched. The same `seed` gives
+    the same decisions; -1 takes one from the clock.
     """
 
     drop: float = 0.0

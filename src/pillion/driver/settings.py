@@ -6,6 +6,9 @@ What a deployment sets is taken as the reference driver takes it, so that driver
 numbers out of range become the nearest limit, text that cannot be read is warned about on stderr.
 """
 
+# The helpers return dataclass fields, whatever their values' types look like:
+# ruff: noqa: RUF009
+
 from __future__ import annotations
 
 import os
@@ -81,9 +84,7 @@ def _term_length(default: int, property_name: str, doc: str) -> Any:
 
 
 def _mtu(property_name: str, doc: str) -> Any:
-    return size(
-        1408, property_name, doc, MIN_MTU_LENGTH, MAX_MTU_LENGTH, multiple=FRAME_ALIGNMENT
-    )
+    return size(1408, property_name, doc, MIN_MTU_LENGTH, MAX_MTU_LENGTH, multiple=FRAME_ALIGNMENT)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,14 +10,17 @@ import cython
 from cython.cimports.libc.stdint import int32_t, int64_t, uint8_t
 from cython.cimports.libc.stdlib import calloc, free
 from cython.cimports.libc.string import memcpy
-from cython.cimports.pillion.driver.udp.transport import UdpTransport
+from cython.cimports.pillion.driver.positions import PointerList, list_add, list_free, positions_range
+from cython.cimports.pillion.driver.udp.transport import ADDRESS_LENGTH, DatagramTransport
 from cython.cimports.pillion.memory.atomics import load_acquire_i32, load_acquire_i64, store_release_i32, store_release_i64
-from cython.cimports.pillion.memory.log_buffer import LogBuffer, log_producer_position
+from cython.cimports.pillion.memory.log_buffer import Log, LogBuffer, log_producer_position
 from cython.cimports.pillion.memory.loss_report import LossReportEntry
 from cython.cimports.pillion.protocol.layouts import LossEntry
 
 if not cython.compiled:
     raise ImportError("pillion.driver.streams must be compiled: run `pip install .`")
+
+NOBODY = cython.declare(int64_t, 0x7FFFFFFFFFFFFFFF)
 
 
 @cython.cfunc
@@ -27,6 +30,26 @@ def _counter(counters, counter_id: int32_t) -> cython.pointer(int64_t):
     if address == cython.NULL:
         raise IndexError(f"counter id {counter_id} is outside the counters")
     return address
+
+
+@cython.cfunc
+def _link(stream, handed_over: cython.bint, positions: cython.pointer(PointerList), counters, position_id: int32_t,
+          join_position: int64_t):
+    if handed_over:
+        raise ValueError(f"{stream!r} belongs to its agent already: use DataPlane.add_subscriber")
+    address: cython.pointer(int64_t) = _counter(counters, position_id)
+    if not list_add(positions, address):
+        raise MemoryError
+    store_release_i64(address, join_position)
+    return join_position
+
+
+@cython.cfunc
+def _producer(log: cython.pointer(Log), highest_limit: cython.pointer(int64_t)) -> int64_t:
+    # The limit is loaded after the position: an honest producer is never further than it allows.
+    position: int64_t = log_producer_position(log)
+    bound: int64_t = load_acquire_i64(highest_limit) + log.term_length
+    return min(max(position, 0), bound)
 
 
 class IpcPublication:
@@ -47,38 +70,76 @@ class IpcPublication:
         stream.window = window_length
         position: int64_t = log_producer_position(stream.log)
         stream.consumer_position = position
+        stream.slowest_position = NOBODY
         stream.clean_position = position
+        stream.publisher_limit = position
+        stream.highest_limit = position
         stream.trip_limit = position
         store_release_i64(stream.pub_pos, position)
         store_release_i64(stream.pub_lmt, position)
 
     def __dealloc__(self):
-        free(self.stream)
+        if self.stream != cython.NULL:
+            list_free(cython.address(self.stream.subscribers))
+            free(self.stream)
+
+    def link_subscriber(self, position_id: int) -> int:
+        """Before `add_ipc_publication` only: a subscriber that is there from the start. Its join position."""
+        return _link(self, self.handed_over, cython.address(self.stream.subscribers), self.counters, position_id,
+                     self.stream.consumer_position)
+
+    def signal_end(self, revoked: bool) -> None:
+        """No more data comes; once more with `revoked` if it is revoked after that.
+
+        The agent sets the publisher's limit and the log's end-of-stream position to the producer position in its next
+        cycle, and for a revoked stream the revoked mark and not connected.
+        """
+        _signal_end(cython.address(self.stream.end_state), revoked)
 
     @property
     def consumer_position(self) -> int:
-        """The furthest consumer's position."""
+        """The furthest consumer's position, also of consumers that are gone."""
         return load_acquire_i64(cython.address(self.stream.consumer_position))
+
+    @property
+    def producer_position(self) -> int:
+        """Where the next message is written."""
+        return _producer(self.stream.log, cython.address(self.stream.highest_limit))
+
+    @property
+    def has_subscribers(self) -> bool:
+        return load_acquire_i32(cython.address(self.stream.subscriber_count)) > 0
+
+    @property
+    def is_drained(self) -> bool:
+        """Every consumer has reached the producer position; also if there is no consumer."""
+        return load_acquire_i64(cython.address(self.stream.slowest_position)) >= self.producer_position
 
 
 class SendEndpoint:
-    """A connected socket that one or more publications send through."""
+    """A connected transport that one or more publications send through."""
 
     def __cinit__(self):
         self.endpoint = cython.cast(cython.pointer(SendEndpointStruct), calloc(1, cython.sizeof(SendEndpointStruct)))
         if self.endpoint == cython.NULL:
             raise MemoryError
 
-    def __init__(self, transport: UdpTransport):
+    def __init__(self, transport: DatagramTransport):
         self.transport = transport
         self.endpoint.transport = cython.address(transport.transport)
 
     def __dealloc__(self):
-        free(self.endpoint)
+        if self.endpoint != cython.NULL:
+            list_free(cython.address(self.endpoint.publications))
+            free(self.endpoint)
 
 
 class NetworkPublication:
-    """A UDP stream as its sender has it."""
+    """A UDP stream as its sender has it.
+
+    `window_length` bounds how far publishers may run ahead of the sender, in bytes; `retransmit_delay_ns` is the wait
+    before a resend, `retransmit_linger_ns` how long NAKs for what was resent are ignored.
+    """
 
     def __cinit__(self):
         self.stream = cython.cast(cython.pointer(NetworkStruct), calloc(1, cython.sizeof(NetworkStruct)))
@@ -87,7 +148,8 @@ class NetworkPublication:
 
     def __init__(self, log_buffer: LogBuffer, counters, endpoint: SendEndpoint, *, pub_pos_id: int, pub_lmt_id: int,
                  snd_pos_id: int, snd_lmt_id: int, snd_bpe_id: int, snd_naks_id: int, window_length: int,
-                 connection_timeout_ns: int, spies_simulate_connection: bool, signal_eos: bool):
+                 connection_timeout_ns: int, spies_simulate_connection: bool, signal_eos: bool,
+                 retransmit_delay_ns: int = 0, retransmit_linger_ns: int = 10_000_000):
         self.log_buffer = log_buffer
         self.counters = counters
         self.endpoint = endpoint
@@ -104,45 +166,81 @@ class NetworkPublication:
         stream.connection_timeout_ns = connection_timeout_ns
         stream.spies_simulate = spies_simulate_connection
         stream.signal_eos = signal_eos
+        stream.resend_delay_ns = retransmit_delay_ns
+        stream.resend_linger_ns = retransmit_linger_ns
         stream.session_id = stream.log.session_id
         stream.stream_id = stream.log.stream_id
         position: int64_t = log_producer_position(stream.log)
-        stream.clean_position = position - (position & (stream.log.term_length - 1))
+        stream.clean_position = position
+        stream.sender_position = position
+        stream.sender_limit = position
+        stream.publisher_limit = position
+        stream.highest_limit = position
+        stream.max_spy_position = position
+        stream.slowest_spy = NOBODY
         store_release_i64(stream.pub_pos, position)
         store_release_i64(stream.pub_lmt, position)
         store_release_i64(stream.snd_pos, position)
         store_release_i64(stream.snd_lmt, position)
 
     def __dealloc__(self):
-        free(self.stream)
+        if self.stream != cython.NULL:
+            list_free(cython.address(self.stream.spies))
+            free(self.stream)
+
+    def link_subscriber(self, position_id: int) -> int:
+        """Before `add_network_publication` only: a spy that is there from the start. Its join position."""
+        return _link(self, self.handed_over, cython.address(self.stream.spies), self.counters, position_id,
+                     self.stream.sender_position)
 
     def signal_end(self, revoked: bool) -> None:
-        """No more data comes: heartbeats say so once everything is sent."""
-        store_release_i32(cython.address(self.stream.end_state), 2 if revoked else 1)
+        """No more data comes: heartbeats say so once everything is sent, at once if `revoked`.
+
+        The agent sets the publisher's limit and the log's end-of-stream position to the producer position in its next
+        cycle, and for a revoked stream the revoked mark and not connected.
+        """
+        _signal_end(cython.address(self.stream.end_state), revoked)
 
     @property
     def sender_position(self) -> int:
-        return load_acquire_i64(self.stream.snd_pos)
+        """Up to where the stream was sent."""
+        return load_acquire_i64(cython.address(self.stream.sender_position))
+
+    @property
+    def producer_position(self) -> int:
+        """Where the next message is written."""
+        return _producer(self.stream.log, cython.address(self.stream.highest_limit))
 
     @property
     def has_receivers(self) -> bool:
+        """Status messages came within the connection timeout."""
         return load_acquire_i32(cython.address(self.stream.live_receivers)) > 0
 
     @property
+    def has_subscribers(self) -> bool:
+        """There are spies."""
+        return load_acquire_i32(cython.address(self.stream.spy_count)) > 0
+
+    @property
+    def spies_drained(self) -> bool:
+        """Every spy has reached the producer position; also if there is none."""
+        return load_acquire_i64(cython.address(self.stream.slowest_spy)) >= self.producer_position
+
+    @property
     def is_end_confirmed(self) -> bool:
-        """The receiver said that it has everything."""
-        return load_acquire_i32(cython.address(self.stream.eos_confirmed)) != 0
+        """The receiver said that it has finished the stream, and none has come back since."""
+        return load_acquire_i32(cython.address(self.stream.end_confirmed)) != 0
 
 
 class ReceiveEndpoint:
-    """A bound socket that subscriptions listen on."""
+    """A bound transport that subscriptions listen on."""
 
     def __cinit__(self):
         self.endpoint = cython.cast(cython.pointer(ReceiveEndpointStruct), calloc(1, cython.sizeof(ReceiveEndpointStruct)))
         if self.endpoint == cython.NULL:
             raise MemoryError
 
-    def __init__(self, transport: UdpTransport, *, receiver_id: int, group_tag: int | None = None):
+    def __init__(self, transport: DatagramTransport, *, receiver_id: int, group_tag: int | None = None):
         self.transport = transport
         self.endpoint.transport = cython.address(transport.transport)
         self.endpoint.receiver_id = receiver_id
@@ -150,11 +248,18 @@ class ReceiveEndpoint:
         self.endpoint.group_tag = group_tag or 0
 
     def __dealloc__(self):
-        free(self.endpoint)
+        if self.endpoint != cython.NULL:
+            list_free(cython.address(self.endpoint.images))
+            free(self.endpoint.interests)
+            free(self.endpoint.sessions)
+            free(self.endpoint)
 
 
 class PublicationImage:
-    """A UDP stream as one receiver has it."""
+    """A UDP stream as one receiver has it.
+
+    `source` is the raw socket address of the set-up, which status messages and NAKs go to. Times in ns.
+    """
 
     def __cinit__(self):
         self.stream = cython.cast(cython.pointer(ImageStruct), calloc(1, cython.sizeof(ImageStruct)))
@@ -163,7 +268,12 @@ class PublicationImage:
 
     def __init__(self, log_buffer: LogBuffer, counters, endpoint: ReceiveEndpoint, *, join_position: int, source: bytes,
                  rcv_hwm_id: int, rcv_pos_id: int, rcv_naks_id: int, reliable: bool, window_length: int,
-                 nak_delay_ns: int, nak_retry_ns: int, sm_timeout_ns: int, now_ns: int):
+                 nak_delay_ns: int, nak_retry_ns: int, sm_timeout_ns: int, now_ns: int,
+                 liveness_timeout_ns: int = 10_000_000_000):
+        if join_position < 0 or join_position % 32:
+            raise ValueError(f"join_position={join_position} must be a multiple of 32, 0 or more")
+        if len(source) > ADDRESS_LENGTH:
+            raise ValueError(f"source has {len(source)} bytes: not a socket address")
         self.log_buffer = log_buffer
         self.counters = counters
         self.endpoint = endpoint
@@ -179,26 +289,39 @@ class PublicationImage:
         stream.nak_delay_ns = nak_delay_ns
         stream.nak_retry_ns = nak_retry_ns
         stream.sm_timeout_ns = sm_timeout_ns
-        stream.window = window_length
+        stream.liveness_timeout_ns = liveness_timeout_ns
+        # A sender takes no window above half a term.
+        stream.window = min(window_length, stream.log.term_length // 2)
         stream.rebuild_position = join_position
         stream.hwm_position = join_position
-        stream.clean_position = join_position - (join_position & (stream.log.term_length - 1))
+        stream.clean_position = join_position
         stream.next_sm_position = join_position
         stream.sm_due = True
         stream.gap_position = -1
         stream.reported_gap = -1
         stream.last_packet_ns = now_ns
-        stream.source.length = len(source)
+        stream.activity_ns = now_ns
+        stream.slowest_subscriber = NOBODY
+        length: cython.size_t = len(source)
         where: cython.p_char = source
-        memcpy(stream.source.bytes, where, min(len(source), 28))
+        memcpy(cython.address(stream.source.bytes[0]), where, length)
+        stream.source.length = cython.cast(cython.uint, length)
         store_release_i64(stream.rcv_hwm, join_position)
         store_release_i64(stream.rcv_pos, join_position)
 
     def __dealloc__(self):
-        free(self.stream)
+        if self.stream != cython.NULL:
+            list_free(cython.address(self.stream.subscribers))
+            free(self.stream)
+
+    def link_subscriber(self, position_id: int) -> int:
+        """Before `add_image` only: a subscriber that is there from the start. Its join position, which is the image's."""
+        return _link(self, self.handed_over, cython.address(self.stream.subscribers), self.counters, position_id,
+                     self.stream.rebuild_position)
 
     @property
     def last_packet_ns(self) -> int:
+        """When data or a heartbeat was last accepted."""
         return load_acquire_i64(cython.address(self.stream.last_packet_ns))
 
     @property
@@ -209,25 +332,51 @@ class PublicationImage:
     @property
     def is_complete(self) -> bool:
         """Everything up to the highest position heard of is there."""
-        return load_acquire_i64(self.stream.rcv_pos) >= load_acquire_i64(self.stream.rcv_hwm)
+        return load_acquire_i64(cython.address(self.stream.rebuild_position)) >= (
+            load_acquire_i64(cython.address(self.stream.hwm_position)))
+
+    @property
+    def is_drained(self) -> bool:
+        """No consumer is behind what was received; also if there is no consumer."""
+        return load_acquire_i64(cython.address(self.stream.slowest_subscriber)) >= (
+            load_acquire_i64(cython.address(self.stream.rebuild_position)))
+
+    @property
+    def has_subscribers(self) -> bool:
+        return load_acquire_i32(cython.address(self.stream.subscriber_count)) > 0
 
     @property
     def rebuild_position(self) -> int:
-        return load_acquire_i64(self.stream.rcv_pos)
+        """Everything below it was received."""
+        return load_acquire_i64(cython.address(self.stream.rebuild_position))
 
     def set_mode(self, mode: int) -> None:
         """0 active, 1 draining: status messages carry the end-of-stream flag, 2 silent."""
         store_release_i32(cython.address(self.stream.mode), mode)
 
     def reject(self, reason: bytes) -> None:
-        """Drop what comes from now on and tell the source why."""
+        """Drop what comes from now on and tell the source why. `reason` up to 1023 bytes; again does nothing."""
+        if len(reason) > 1023:
+            raise ValueError(f"the reason has {len(reason)} bytes, at most 1023 can be sent")
+        if load_acquire_i32(cython.address(self.stream.rejected)):
+            return
         text: cython.p_char = reason
-        length: int32_t = min(len(reason), 1023)
-        memcpy(self.stream.error_text, text, length)
-        self.stream.error_length = length
+        length: cython.size_t = len(reason)
+        memcpy(cython.address(self.stream.error_text[0]), text, length)
+        self.stream.error_length = cython.cast(int32_t, length)
+        # Release: the agent reads the text after it loaded this.
         store_release_i32(cython.address(self.stream.rejected), 1)
 
     def set_loss_entry(self, entry: LossReportEntry) -> None:
-        """Where the receiver counts this stream's losses from now on."""
+        """Where the receiver counts this stream's losses from now on. Once only."""
+        if self.loss_reference is not None:
+            raise ValueError("this image has its loss entry")
         self.loss_reference = entry
         store_release_i64(cython.address(self.stream.loss_entry), cython.cast(int64_t, entry.entry))
+
+
+@cython.cfunc
+def _signal_end(state: cython.pointer(int32_t), revoked: cython.bint):
+    value: int32_t = 2 if revoked else 1
+    if value > load_acquire_i32(state):
+        store_release_i32(state, value)

@@ -21,13 +21,12 @@ class TransportOpener:
         *,
         bind: tuple[str, int],
         connect: tuple[str, int] | None = None,
-        remote: tuple[str, int] | None = None,
         so_sndbuf: int = 0,
         so_rcvbuf: int = 0,
     ) -> UdpTransport:
         """A bound socket, connected to `connect` where one is given; raises `OSError`."""
         transport = UdpTransport(
-            bind=bind, connect=connect or remote, so_sndbuf=so_sndbuf, so_rcvbuf=so_rcvbuf
+            bind=bind, connect=connect, so_sndbuf=so_sndbuf, so_rcvbuf=so_rcvbuf
         )
         if self._loss is not None:
             arguments: dict[str, Any] = self._loss._asdict()

@@ -116,8 +116,8 @@ def _required(log: cython.pointer(Log), total: int64_t) -> int64_t:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _refused(log: cython.pointer(Log), end: int64_t) -> int64_t:
-    if end >= cython.cast(int64_t, log.term_length) << 31:
+def _refused(log: cython.pointer(Log), at: int64_t, total: int64_t) -> int64_t:
+    if at + align_frame(total + DATA_HEADER_LENGTH) >= cython.cast(int64_t, log.term_length) << 31:
         return MAX_POSITION_EXCEEDED
     if load_acquire_i32(cython.address(log.metadata.is_connected)) == 1:
         return BACK_PRESSURED
@@ -149,8 +149,9 @@ def _reserve(log: cython.pointer(Log), limit: int64_t, total: int64_t, need: int
         return ADMIN_ACTION                         # a rotation is half done: look again
     at: int64_t = compute_position(term_id_of_tail(raw), offset_of_tail(raw, log.term_length), log.position_bits,
                                    log.initial_term_id)
-    if at >= limit:
-        return _refused(log, at + align_frame(total + DATA_HEADER_LENGTH))
+    # At the largest position no limit may let anybody add to the tail: it would run over into the term id.
+    if at >= limit or at >= cython.cast(int64_t, log.term_length) << 31:
+        return _refused(log, at, total)
     # The sum is bounded: each thread adds at most one message beyond the term's end before it sees the end.
     raw = xadd_i64(tail, need)
     term_id[0] = term_id_of_tail(raw)
@@ -204,6 +205,8 @@ def exclusive_init(log, state):
 @cython.exceptval(check=False)
 def _rotate_exclusive(log: cython.pointer(Log), state: cython.pointer(ExclusiveState)) -> int64_t:
     if state.term_begin_position + log.term_length >= cython.cast(int64_t, log.term_length) << 31:
+        # The rest is padding that readers may have passed already: a smaller message must not go there.
+        state.term_offset = log.term_length
         return MAX_POSITION_EXCEEDED
     state.partition = (state.partition + 1) % 3
     state.term_id = wrap_add(state.term_id, 1)
@@ -221,8 +224,8 @@ def _rotate_exclusive(log: cython.pointer(Log), state: cython.pointer(ExclusiveS
 def _reserve_exclusive(log: cython.pointer(Log), state: cython.pointer(ExclusiveState), limit: int64_t, total: int64_t,
                        need: int64_t) -> int64_t:
     at: int64_t = state.term_begin_position + state.term_offset
-    if at >= limit:
-        return _refused(log, at + total)
+    if at >= limit or at >= cython.cast(int64_t, log.term_length) << 31:
+        return _refused(log, at, total)
     end: int64_t = state.term_offset + need
     store_release_i64(cython.address(log.metadata.term_tail_counters[state.partition]),
                       pack_tail(state.term_id, cython.cast(int32_t, end)))
@@ -269,7 +272,7 @@ def exclusive_offer_block(log, state, limit, block, length):
     at: int64_t = state.term_begin_position + state.term_offset
     term: cython.pointer(uint8_t)
     if at >= limit:
-        return _refused(log, at + length)
+        return _refused(log, at, length - DATA_HEADER_LENGTH)
     term = log.terms[state.partition] + state.term_offset
     store_release_i64(cython.address(log.metadata.term_tail_counters[state.partition]),
                       pack_tail(state.term_id, state.term_offset + length))

@@ -46,6 +46,7 @@ class BroadcastTransmitter:
     """The driver's end. One thread at a time."""
 
     def __init__(self, owner: MappedFile, offset: int, length: int):
+        owner.check_writable()
         self.capacity = _check(owner, offset, length)
         self.owner = owner
         self.buffer = owner.address + cython.cast(int64_t, offset)
@@ -60,7 +61,8 @@ class BroadcastTransmitter:
         try:
             if view.len > self.max_message_length or kind < 1:
                 raise ValueError(f"cannot transmit {view.len} bytes of type {kind}")
-            tail: int64_t = self.trailer.tail_counter
+            # A multiple of 8 whatever a client has stored there.
+            tail: int64_t = self.trailer.tail_counter & ~7
             length: int64_t = view.len + RECORD_HEADER_LENGTH
             aligned: int64_t = (length + 7) & ~7
             offset: int64_t = tail & (self.capacity - 1)
@@ -120,7 +122,7 @@ class BroadcastReceiver:
         self.cursor = self.next_record
         if not self._is_intact():
             self._lapped()
-        mask: int64_t = self.capacity - 1
+        mask: int64_t = (self.capacity - 1) & ~7
         record: cython.pointer(uint8_t) = self.buffer + (self.cursor & mask)
         length: int64_t = load_plain_i32(record)
         if load_plain_i32(record + 4) == PADDING_TYPE_ID:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import os
+import stat
 
 import cython
 from cython.cimports.pillion.memory.atomics import load_acquire_i32, store_release_i32
 from cython.cimports.pillion.memory.mapped_file import MappedFile
 from cython.cimports.pillion.memory.ring_buffer import ManyToOneRingBuffer
-from cython.cimports.pillion.protocol.layouts import CNC_METADATA_LENGTH, CNC_VERSION, CncMetadata
+from cython.cimports.pillion.protocol.layouts import (
+    BROADCAST_TRAILER_LENGTH,
+    CNC_METADATA_LENGTH,
+    CNC_VERSION,
+    RING_TRAILER_LENGTH,
+    CncMetadata,
+)
 
 from pillion.errors import CncFileError, CncNotReadyError, DriverIncompatibleError
 from pillion.memory.broadcast import BroadcastReceiver, BroadcastTransmitter
@@ -20,6 +27,20 @@ if not cython.compiled:
 
 CNC_FILE = "cnc.dat"
 LOSS_REPORT_FILE = "loss-report.dat"
+MAX_CNC_LENGTH = 2**31 - 1
+
+
+def _check_lengths(to_driver: int, to_clients: int, metadata: int, values: int, error_log: int) -> None:
+    """Raises `ValueError` unless the lengths of the sections are ones that a reader can walk."""
+    for name, length, trailer in (
+        ("to-driver", to_driver, RING_TRAILER_LENGTH), ("to-clients", to_clients, BROADCAST_TRAILER_LENGTH),
+    ):
+        capacity = length - trailer
+        if capacity < 8 or capacity & (capacity - 1):
+            raise ValueError(f"{name} length {length} is not a power of two + {trailer}")
+    if min(metadata, values, error_log) < 0 or metadata % 8 or values % 8:
+        raise ValueError(f"counters of {metadata} and {values} bytes, error log of {error_log} bytes: "
+                         "negative, or not a multiple of 8")
 
 
 def _describe(version: int) -> str:
@@ -29,15 +50,26 @@ def _describe(version: int) -> str:
 class CncFile:
     """A mapped `cnc.dat`. `create` is the driver's, `open` a client's; both check everything before they hand it out."""
 
+    def __init__(self):
+        raise TypeError("use CncFile.create or CncFile.open")
+
     @staticmethod
     def create(directory: str, *, to_driver_length: int, to_clients_length: int, counter_values_length: int,
                error_log_length: int, client_liveness_timeout_ns: int, page_size: int, start_ms: int, pid: int,
                mode: int = 0o600) -> CncFile:
-        """Create the file, complete but for its version: no client attaches before `publish_version`."""
+        """Create the file, complete but for its version: no client attaches before `publish_version`.
+
+        Raises `ValueError` for lengths that make no file, `DirectoryError` where there is no space, `OSError`.
+        """
         metadata_length = counter_values_length * 4
+        _check_lengths(to_driver_length, to_clients_length, metadata_length, counter_values_length, error_log_length)
+        if page_size < 4096 or page_size & (page_size - 1):
+            raise ValueError(f"page_size={page_size} is not a power of two from 4096 on")
         total = (CNC_METADATA_LENGTH + to_driver_length + to_clients_length + metadata_length
                  + counter_values_length + error_log_length)
         length = (total + page_size - 1) & ~(page_size - 1)
+        if length > MAX_CNC_LENGTH:
+            raise ValueError(f"the cnc file would have {length} bytes, it may have {MAX_CNC_LENGTH}")
         mapped = MappedFile.create(os.path.join(directory, CNC_FILE), length, sparse=False, mode=mode)
         cnc: CncFile = CncFile.__new__(CncFile)
         cnc.mapped = mapped
@@ -62,13 +94,19 @@ class CncFile:
         `CncFileError` with the numbers if the file is not what it says, `OSError` if it cannot be opened.
         """
         path = os.path.join(directory, CNC_FILE)
-        size = os.stat(path).st_size
+        cnc: CncFile = CncFile.__new__(CncFile)
+        size = 0
+        if stat.S_ISREG(os.lstat(path).st_mode):
+            try:
+                # What is mapped has the length the open file had: nothing is read beyond it.
+                cnc.mapped = MappedFile.open(path, read_only=read_only)
+                size = cnc.mapped.length
+            except ValueError:
+                size = 0
+        else:
+            raise CncFileError(f"{path} is not a regular file", path=path)
         if size <= CNC_METADATA_LENGTH:
             raise CncNotReadyError(f"{path} has {size} bytes: its driver is still starting, or it is not a cnc file", path=path)
-        cnc: CncFile = CncFile.__new__(CncFile)
-        cnc.mapped = MappedFile.open(path, read_only=read_only)
-        if cnc.mapped.length <= CNC_METADATA_LENGTH:
-            raise CncNotReadyError(f"{path} has {cnc.mapped.length} bytes", path=path)
         raw: cython.pointer(CncMetadata) = cython.cast(cython.pointer(CncMetadata), cnc.mapped.address)
         version = load_acquire_i32(cython.address(raw.cnc_version))
         if version == 0:
@@ -89,8 +127,10 @@ class CncFile:
             self.metadata.counter_metadata_buffer_length, self.metadata.counter_values_buffer_length,
             self.metadata.error_log_buffer_length,
         )
-        if min(lengths) < 0:
-            raise CncFileError(f"{path} is corrupt: negative section length in {lengths}", path=path)
+        try:
+            _check_lengths(*lengths)
+        except ValueError as error:
+            raise CncFileError(f"{path} is corrupt: {error}", path=path) from None
         needed = CNC_METADATA_LENGTH + sum(lengths)
         if needed > self.mapped.length:
             raise CncNotReadyError(f"{path} has {self.mapped.length} bytes, its sections need {needed}", path=path)
@@ -100,15 +140,11 @@ class CncFile:
             offsets.append((at, length))
             at += length
         self.offsets = tuple(offsets)
-        try:
-            self.to_driver_ring = ManyToOneRingBuffer(self.mapped, *offsets[0])
-            BroadcastReceiver(self.mapped, *offsets[1])
-            self.counters_reader()
-        except ValueError as error:
-            raise CncFileError(f"{path} is corrupt: {error}", path=path) from None
+        self.to_driver_ring = ManyToOneRingBuffer(self.mapped, *offsets[0])
 
     def publish_version(self) -> None:
         """From here on clients may attach."""
+        self.mapped.check_writable()
         store_release_i32(self.mapped.address, CNC_VERSION)
 
     @property

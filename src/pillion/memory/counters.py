@@ -62,6 +62,8 @@ class CountersReader:
             max(metadata_offset + metadata_length, values_offset + values_length) > owner.length
         ):
             raise ValueError(f"counters do not fit {owner!r}")
+        if metadata_offset % 8 or values_offset % 8:
+            raise ValueError(f"counters at {metadata_offset} and {values_offset} are not aligned to 8 bytes")
         self.owner = owner
         self.metadata = cython.cast(cython.pointer(CounterMetadata), owner.address + cython.cast(int64_t, metadata_offset))
         self.values = cython.cast(cython.pointer(CounterValue), owner.address + cython.cast(int64_t, values_offset))
@@ -82,11 +84,13 @@ class CountersReader:
 
     def set_value(self, counter_id: int32_t, value: int64_t) -> None:
         self._check(counter_id)
+        self.owner.check_writable()
         store_release_i64(cython.address(self.values[counter_id].value), value)
 
     def add_to_value(self, counter_id: int32_t, delta: int64_t) -> int:
         """Atomic add; the value before."""
         self._check(counter_id)
+        self.owner.check_writable()
         return xadd_i64(cython.address(self.values[counter_id].value), delta)
 
     def state(self, counter_id: int32_t) -> int:
@@ -125,7 +129,8 @@ class CountersReader:
     def append_to_label(self, counter_id: int32_t, text: str) -> None:
         """Append once; cut at the label's 380 bytes."""
         self._check(counter_id)
-        raw = text.encode()
+        self.owner.check_writable()
+        raw = text.encode("utf-8", "replace")
         length: int32_t = min(max(load_acquire_i32(cython.address(self.metadata[counter_id].label_length)), 0), MAX_LABEL_LENGTH)
         raw = raw[:MAX_LABEL_LENGTH - length]
         count: cython.size_t = len(raw)
@@ -136,14 +141,19 @@ class CountersReader:
     def scan(self) -> list:
         """Every allocated counter, in the order of the ids."""
         found = []
+        counter_id: int32_t
+        state: int32_t
+        values: cython.pointer(CounterValue)
         for counter_id in range(self.capacity):
-            state: int32_t = load_acquire_i32(cython.address(self.metadata[counter_id].state))
+            state = load_acquire_i32(cython.address(self.metadata[counter_id].state))
             if state == COUNTER_UNUSED:
                 break
             if state == COUNTER_ALLOCATED:
+                values = cython.address(self.values[counter_id])
                 found.append(CounterRecord(
-                    counter_id, self.type_id(counter_id), self.registration_id(counter_id), self.owner_id(counter_id),
-                    self.reference_id(counter_id), self.value(counter_id), self.key(counter_id), self.label(counter_id),
+                    counter_id, self.metadata[counter_id].type_id,
+                    load_acquire_i64(cython.address(values.registration_id)), values.owner_id, values.reference_id,
+                    load_acquire_i64(cython.address(values.value)), self.key(counter_id), self.label(counter_id),
                 ))
         return found
 
@@ -152,14 +162,16 @@ class CountersReader:
 
     def find_by_type_and_registration(self, type_id: int32_t, registration_id: int64_t) -> int:
         """The id of the first allocated counter of that type and registration, -1 if there is none."""
+        counter_id: int32_t
+        state: int32_t
         for counter_id in range(self.capacity):
-            state: int32_t = load_acquire_i32(cython.address(self.metadata[counter_id].state))
+            state = load_acquire_i32(cython.address(self.metadata[counter_id].state))
             if state == COUNTER_UNUSED:
                 break
             if (
                 state == COUNTER_ALLOCATED
                 and self.metadata[counter_id].type_id == type_id
-                and self.registration_id(counter_id) == registration_id
+                and load_acquire_i64(cython.address(self.values[counter_id].registration_id)) == registration_id
             ):
                 return counter_id
         return -1
@@ -171,15 +183,18 @@ class CountersManager(CountersReader):
     def __init__(self, owner: MappedFile, metadata_offset: int, metadata_length: int, values_offset: int,
                  values_length: int, free_to_reuse_ms: int = 1000):
         CountersReader.__init__(self, owner, metadata_offset, metadata_length, values_offset, values_length)
+        owner.check_writable()
         self.high_water = -1
+        # Ids and when each may be reused: kept here too, because a client can write the deadlines in the file.
         self.free_list = deque()
         self.free_to_reuse_ms = free_to_reuse_ms
 
     def _next_id(self, now_ms: int64_t) -> int:
-        for counter_id in self.free_list:
-            slot: int32_t = counter_id
-            if now_ms >= self.metadata[slot].free_for_reuse_deadline_ms:
-                self.free_list.remove(counter_id)
+        slot: int32_t
+        for freed in self.free_list:
+            if now_ms >= freed[1]:
+                self.free_list.remove(freed)
+                slot = freed[0]
                 store_release_i64(cython.address(self.values[slot].registration_id), 0)
                 self.values[slot].owner_id = 0
                 self.values[slot].reference_id = 0
@@ -192,12 +207,13 @@ class CountersManager(CountersReader):
         self.high_water += 1
         return self.high_water
 
-    def allocate(self, type_id: int32_t, key: bytes, label: str, *, registration_id: int = 0, owner_id: int = 0,
-                 reference_id: int = 0, value: int = 0, now_ms: int = 0) -> int:
+    def allocate(self, type_id: int32_t, key: bytes, label: str, *, registration_id: int64_t = 0, owner_id: int64_t = 0,
+                 reference_id: int64_t = 0, value: int64_t = 0, now_ms: int64_t = 0) -> int:
         """A new counter; key and label are cut at 112 and 380 bytes. Raises `CountersExhaustedError`."""
+        # Everything that can fail comes before the id is taken: nothing would give it back.
+        text = label.encode("utf-8", "replace")[:MAX_LABEL_LENGTH]
+        stored = bytes(key[:MAX_KEY_LENGTH])
         counter_id: int32_t = self._next_id(now_ms)
-        text = label.encode()[:MAX_LABEL_LENGTH]
-        stored = key[:MAX_KEY_LENGTH]
         slot: cython.pointer(CounterMetadata) = cython.address(self.metadata[counter_id])
         source: cython.p_char = text
         key_source: cython.p_char = stored
@@ -219,7 +235,7 @@ class CountersManager(CountersReader):
 
     def set_label(self, counter_id: int32_t, text: str) -> None:
         self._check(counter_id)
-        raw = text.encode()[:MAX_LABEL_LENGTH]
+        raw = text.encode("utf-8", "replace")[:MAX_LABEL_LENGTH]
         source: cython.p_char = raw
         count: cython.size_t = len(raw)
         memcpy(self.metadata[counter_id].label, source, count)
@@ -238,4 +254,4 @@ class CountersManager(CountersReader):
         store_release_i32(cython.address(slot.state), COUNTER_RECLAIMED)
         memset(slot.key, 0, MAX_KEY_LENGTH)
         slot.free_for_reuse_deadline_ms = now_ms + self.free_to_reuse_ms
-        self.free_list.append(counter_id)
+        self.free_list.append((counter_id, now_ms + self.free_to_reuse_ms))

@@ -30,12 +30,18 @@ class ErrorRecord(NamedTuple):
     text: str
 
 
+@cython.cfunc
+def _check(owner: MappedFile, offset: int64_t, length: int64_t):
+    if offset < 0 or offset % 8 or length < 0 or offset + length > cython.cast(int64_t, owner.length):
+        raise ValueError(f"error log of {length} bytes at {offset} does not fit {owner!r}")
+
+
 class DistinctErrorLog:
     """The driver's end. Callers hold the GIL, which serialises them."""
 
     def __init__(self, owner: MappedFile, offset: int, length: int, epoch_ms):
-        if offset < 0 or offset % 8 or offset + length > owner.length:
-            raise ValueError(f"error log of {length} bytes at {offset} does not fit {owner!r}")
+        _check(owner, offset, length)
+        owner.check_writable()
         self.owner = owner
         self.buffer = owner.address + cython.cast(int64_t, offset)
         self.capacity = length
@@ -49,7 +55,7 @@ class DistinctErrorLog:
         at: int64_t = self.offsets.get((code, text), -1)
         entry: cython.pointer(ErrorEntry)
         if at < 0:
-            raw = f"({code}) {text}".encode()
+            raw = f"({code}) {text}".encode("utf-8", "replace")
             size: int64_t = ERROR_HEADER_LENGTH + len(raw)
             if self.next_offset + size > self.capacity:
                 return False
@@ -70,9 +76,10 @@ class DistinctErrorLog:
 
 def read_errors(owner: MappedFile, offset: int, length: int, since_ms: int = 0) -> list:
     """The entries last seen at or after `since_ms`, oldest first. Stops at a length that leads outside."""
+    _check(owner, offset, length)
     found = []
     buffer: cython.pointer(uint8_t) = owner.address + cython.cast(int64_t, offset)
-    limit: int64_t = min(length, owner.length - offset)
+    limit: int64_t = length
     at: int64_t = 0
     while at + ERROR_HEADER_LENGTH <= limit:
         entry: cython.pointer(ErrorEntry) = cython.cast(cython.pointer(ErrorEntry), buffer + at)

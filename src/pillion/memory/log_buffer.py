@@ -120,14 +120,16 @@ def log_rotate(log, term_count, term_id):
 
 
 def log_clean(log, clean_position, target):
-    if target <= clean_position:
+    # Positions are counted in frames. A subscriber's position is a client's to write: rounding it keeps every call
+    # inside its term and every loop over calls moving.
+    target = (target + 31) & ~cython.cast(int64_t, 31)
+    clean_position &= ~cython.cast(int64_t, 31)
+    if target <= clean_position or clean_position < 0:
         return clean_position
     offset: int64_t = clean_position & (log.term_length - 1)
     length: int64_t = target - clean_position
     if length > log.term_length - offset:
         length = log.term_length - offset
-    if length < 8:
-        return clean_position
     at: cython.pointer(uint8_t) = log.terms[partition_of_position(clean_position, log.position_bits)] + offset
     memset(at + 8, 0, length - 8)
     # Release: who sees the first length word zero sees the rest zero.
@@ -163,9 +165,11 @@ def log_unblock(log, position):
     raw = load_acquire_i64(cython.address(log.metadata.term_tail_counters[index]))
     term_id: int32_t = term_id_of_tail(raw)
     tail: int32_t = offset_of_tail(raw, log.term_length)
+    if term_id != wrap_add(log.initial_term_id, count) or tail <= offset:
+        return False                                # nobody has claimed anything here
     length: int32_t = load_acquire_i32(term + offset)
     if length < 0:
-        if -length > log.term_length - offset or length == -2147483648:
+        if length == -2147483648 or -length > log.term_length - offset:
             return False
         _pad(log, term, term_id, offset, -length)
         return True
@@ -222,7 +226,9 @@ def log_scan(log, position, max_bytes, padding):
 
 def log_insert(log, term_id, term_offset, packet, length):
     position: int64_t = compute_position(term_id, term_offset, log.position_bits, log.initial_term_id)
-    if position < 0 or term_offset < 0 or length < DATA_HEADER_LENGTH or length > log.term_length - term_offset:
+    if position < 0 or term_offset < 0 or term_offset & 31 or length < DATA_HEADER_LENGTH or (
+        length > log.term_length - term_offset
+    ):
         return False
     term: cython.pointer(uint8_t) = log.terms[partition_of_position(position, log.position_bits)] + term_offset
     if load_acquire_i32(term) != 0:
@@ -235,7 +241,7 @@ def log_insert(log, term_id, term_offset, packet, length):
 
 def log_fill_gap(log, term_id, term_offset, length):
     position: int64_t = compute_position(term_id, term_offset, log.position_bits, log.initial_term_id)
-    if position < 0 or term_offset < 0 or length <= 0 or length > log.term_length - term_offset:
+    if position < 0 or term_offset < 0 or term_offset & 31 or length <= 0 or length > log.term_length - term_offset:
         return False
     term: cython.pointer(uint8_t) = log.terms[partition_of_position(position, log.position_bits)]
     at: int32_t = term_offset
@@ -255,7 +261,7 @@ def log_find_contiguous(log, position, limit):
         left = log.term_length - (position & (log.term_length - 1))
         length = load_acquire_i32(
             log.terms[partition_of_position(position, log.position_bits)] + (position & (log.term_length - 1)))
-        if length <= 0 or align_frame(length) > left:
+        if length <= 0 or align_frame(length) > left or position + align_frame(length) > limit:
             break
         position += align_frame(length)
     return position
@@ -268,6 +274,8 @@ def log_find_gap(log, position, limit):
     end: int64_t = limit - position + offset
     if end > log.term_length:
         end = log.term_length
+    if end <= offset:
+        return 0
     at: int64_t = offset
     while at < end and load_acquire_i32(term + at) == 0:
         at += DATA_HEADER_LENGTH
@@ -279,7 +287,11 @@ class LogBuffer:
 
     @staticmethod
     def create(path: str, spec, mode: int = 0o600) -> LogBuffer:
-        """Create and initialise the file of a log. Raises `DirectoryError` with the bytes that are missing."""
+        """Create and initialise the file of a log.
+
+        Raises `DirectoryError` with the bytes that are missing, `OSError`, `ValueError` for a spec that is no log.
+        """
+        _check_spec(spec)
         file = MappedFile.create(path, log_file_length(spec.term_length, spec.page_size), sparse=spec.sparse, mode=mode)
         self: LogBuffer = LogBuffer.__new__(LogBuffer)
         self.file = file
@@ -301,6 +313,9 @@ class LogBuffer:
             raise LogFileError(f"{path} has {self.file.length} bytes: too short for a log")
         self._view()
         return self
+
+    def __init__(self):
+        raise TypeError("use LogBuffer.create or LogBuffer.open")
 
     def _view(self):
         log: cython.pointer(Log) = cython.address(self.log)
@@ -410,12 +425,12 @@ class LogBuffer:
 
     def clean(self, clean_position: int, target: int) -> int:
         """Zero from `clean_position` towards `target`, at most to the end of the term; the new clean position."""
+        _check_position(clean_position)
         return log_clean(cython.address(self.log), clean_position, target)
 
     def unblock(self, position: int) -> bool:
         """Pad over what a dead or stuck publisher left at `position`. True if something was unblocked."""
-        if position < 0:
-            raise ValueError(f"position={position} is negative")
+        _check_position(position)
         return log_unblock(cython.address(self.log), position)
 
     def rotate(self, term_count: int, term_id: int) -> bool:
@@ -423,6 +438,7 @@ class LogBuffer:
 
     def scan_available(self, position: int, max_bytes: int) -> tuple:
         """Bytes of whole frames at `position`, and the rest of a padding frame behind them."""
+        _check_position(position)
         padding: int32_t = 0
         available = log_scan(cython.address(self.log), position, max_bytes, cython.address(padding))
         return available, padding
@@ -436,13 +452,37 @@ class LogBuffer:
         return log_fill_gap(cython.address(self.log), term_id, term_offset, length)
 
     def find_contiguous(self, position: int, limit: int) -> int:
+        """The end of the whole frames at `position` that follow each other without a hole, at most `limit`."""
+        _check_position(position)
         return log_find_contiguous(cython.address(self.log), position, limit)
 
     def find_gap(self, position: int, limit: int) -> int:
+        """Length of the hole at `position`, at most to `limit` and to the end of the term."""
+        _check_position(position)
         return log_find_gap(cython.address(self.log), position, limit)
 
     def __repr__(self) -> str:
         return f"LogBuffer({self.file.path!r}, session {self.log.session_id}, stream {self.log.stream_id}, terms of {self.log.term_length})"
+
+
+def _check_position(position: int) -> None:
+    if position < 0 or position % 32:
+        raise ValueError(f"position={position} is not a multiple of 32 from 0 on")
+
+
+def _check_spec(spec) -> None:
+    """Raises `ValueError` before a file is made that could not be read."""
+    term_id = spec.initial_term_id if spec.term_id is None else spec.term_id
+    if not MIN_TERM_LENGTH <= spec.term_length <= MAX_TERM_LENGTH or spec.term_length & (spec.term_length - 1):
+        raise ValueError(f"term_length={spec.term_length} is not a power of two in 64 KiB..1 GiB")
+    if not 4096 <= spec.page_size <= MAX_TERM_LENGTH or spec.page_size & (spec.page_size - 1):
+        raise ValueError(f"page_size={spec.page_size} is not a power of two in 4 KiB..1 GiB")
+    if not 64 <= spec.mtu_length <= 65504 or spec.mtu_length % 32:
+        raise ValueError(f"mtu_length={spec.mtu_length} is not a multiple of 32 in 64..65504")
+    if (term_id - spec.initial_term_id) & 0x80000000:
+        raise ValueError(f"term_id={term_id} is before initial_term_id={spec.initial_term_id}")
+    if not 0 <= spec.term_offset <= spec.term_length or spec.term_offset % 32:
+        raise ValueError(f"term_offset={spec.term_offset} is not a multiple of 32 in 0..{spec.term_length}")
 
 
 @cython.cfunc
@@ -452,9 +492,10 @@ def _fill_metadata(metadata: cython.pointer(LogMetadata), spec) -> cython.void:
     header: cython.pointer(DataHeader) = cython.cast(cython.pointer(DataHeader), metadata.default_header)
     if spec.log_type != LOG_IMAGE:
         # An inactive partition holds the term id it had one cycle before its next use.
-        metadata.term_tail_counters[count % 3] = pack_tail(term_id, spec.term_offset)
-        metadata.term_tail_counters[(count + 1) % 3] = pack_tail(wrap_add(term_id, -2), 0)
-        metadata.term_tail_counters[(count + 2) % 3] = pack_tail(wrap_add(term_id, -1), 0)
+        active: cython.uint = cython.cast(cython.uint, count) % 3
+        metadata.term_tail_counters[active] = pack_tail(term_id, spec.term_offset)
+        metadata.term_tail_counters[(active + 1) % 3] = pack_tail(wrap_add(term_id, -2), 0)
+        metadata.term_tail_counters[(active + 2) % 3] = pack_tail(wrap_add(term_id, -1), 0)
         metadata.active_term_count = count
     metadata.end_of_stream_position = NO_END
     metadata.correlation_id = spec.correlation_id

@@ -42,13 +42,14 @@ class LossReport:
     """The driver's end. One thread creates entries."""
 
     def __init__(self, owner: MappedFile):
+        owner.check_writable()
         self.owner = owner
         self.next_offset = 0
 
     def create_entry(self, bytes_lost: int, now_ms: int, session_id: int, stream_id: int, channel: str, source: str):
         """The entry of a stream that has just lost its first bytes; None if the report is full."""
-        name = channel.encode()
-        where = source.encode()
+        name = channel.encode("utf-8", "replace")
+        where = source.encode("utf-8", "replace")
         padded: int64_t = (len(name) + 3) & ~3
         size: int64_t = LOSS_ENTRY_HEADER_LENGTH + padded + 4 + len(where)
         at: int64_t = self.next_offset

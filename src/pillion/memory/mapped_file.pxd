@@ -9,4 +9,4 @@ cdef class MappedFile:
     cdef readonly size_t length
     cdef readonly str path
     cdef readonly bint read_only
-    cdef Py_ssize_t shape
+    cdef int check_writable(self) except -1

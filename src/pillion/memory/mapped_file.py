@@ -9,6 +9,7 @@ numbers and not a SIGBUS later.
 from __future__ import annotations
 
 import os
+import stat
 
 import cython
 from cython.cimports.cpython.buffer import PyBuffer_FillInfo
@@ -31,7 +32,8 @@ if not cython.compiled:
     raise ImportError("pillion.memory.mapped_file must be compiled: run `pip install .`")
 
 _CREATE_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_OPEN_FLAGS = os.O_NOFOLLOW | os.O_CLOEXEC
+# Not blocking: a FIFO left under the name must not hold us up before we see what it is.
+_OPEN_FLAGS = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 
 
 def free_space(path: str) -> int:
@@ -47,15 +49,17 @@ def _map(fd: int, length: int, path: str, read_only: bool, populate: bool) -> Ma
     descriptor: cython.int = fd
     size: cython.size_t = length
     address: cython.p_void
+    failure: cython.int = 0
     with cython.nogil:
         address = mmap(cython.NULL, size, protection, flags, descriptor, 0)
-    if address == MAP_FAILED:
-        raise OSError(errno, f"cannot map {length} bytes of {path}: {os.strerror(errno)}", path)
+        if address == MAP_FAILED:
+            failure = errno
+    if failure:
+        raise OSError(failure, f"cannot map {length} bytes of {path}: {os.strerror(failure)}", path)
     mapped.address = cython.cast(cython.pointer(uint8_t), address)
     mapped.length = size
     mapped.path = path
     mapped.read_only = read_only
-    mapped.shape = length
     return mapped
 
 
@@ -113,11 +117,17 @@ class MappedFile:
 
     @staticmethod
     def open(path: str, *, read_only: bool = False, populate: bool = False) -> MappedFile:
-        """Map the whole existing file `path`. Raises `OSError`, and `ValueError` for an empty file."""
+        """Map the whole existing regular file `path`.
+
+        Raises `OSError`, and `ValueError` for an empty file or something else than a file.
+        """
         path = os.fspath(path)
         fd = os.open(path, _OPEN_FLAGS | (os.O_RDONLY if read_only else os.O_RDWR))
         try:
-            length = os.fstat(fd).st_size
+            found = os.fstat(fd)
+            if not stat.S_ISREG(found.st_mode):
+                raise ValueError(f"{path} is not a regular file")
+            length = found.st_size
             if length == 0:
                 raise ValueError(f"{path} is empty")
             return _map(fd, length, path, read_only, populate)
@@ -130,6 +140,12 @@ class MappedFile:
         if length <= 0:
             raise ValueError(f"length={length} must be positive")
         return _map(-1, length, "<anonymous>", False, False)
+
+    def check_writable(self):
+        # A store into a read-only mapping kills the process; an exception does not.
+        if self.read_only:
+            raise PermissionError(f"{self.path} is mapped read-only")
+        return 0
 
     def __len__(self) -> int:
         return self.length

@@ -1,7 +1,8 @@
 """The to-driver ring buffer: many producers in many processes, one consumer (the driver's conductor).
 
 Invariant: everything between head and tail that no producer has written yet is zero, because the consumer zeroes what
-it has read before it publishes the new head. The length word of a record commits it.
+it has read before it publishes the new head. The length word of a record commits it. Every word here can be written by
+another process, so indices are masked to whole records and lengths checked against the ring before they are used.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from cython.cimports.libc.stdint import int32_t, int64_t, uint8_t
 from cython.cimports.libc.string import memcpy, memset
 from cython.cimports.pillion.memory.atomics import (
     cas_i64,
+    fence_release,
     load_acquire_i32,
     load_acquire_i64,
     store_plain_i32,
@@ -44,13 +46,15 @@ class ManyToOneRingBuffer:
         self.buffer = owner.address + cython.cast(int64_t, offset)
         self.trailer = cython.cast(cython.pointer(RingTrailer), self.buffer + capacity)
         self.capacity = capacity
+        # Positions are multiples of 8; the mask makes sure of it, whatever another process has stored.
+        self.mask = (capacity - 1) & ~7
         self.max_message_length = capacity // 8
 
     def has_work(self):
         return load_acquire_i64(cython.address(self.trailer.tail_position)) != self.trailer.head_position
 
     def _claim(self, need):
-        mask: int64_t = self.capacity - 1
+        mask: int64_t = self.mask
         head: int64_t = load_acquire_i64(cython.address(self.trailer.head_cache_position))
         tail: int64_t
         padding: int64_t
@@ -88,6 +92,7 @@ class ManyToOneRingBuffer:
         """
         view: Py_buffer
         kind: int32_t = type_id
+        self.owner.check_writable()
         if kind < 1:
             raise ValueError(f"message type id {kind} is below 1")
         PyObject_GetBuffer(message, cython.address(view), PyBUF_SIMPLE)
@@ -100,6 +105,8 @@ class ManyToOneRingBuffer:
                 return False
             record: cython.pointer(uint8_t) = self.buffer + index
             store_release_i32(record, cython.cast(int32_t, -(length + RECORD_HEADER_LENGTH)))
+            # The negative length is visible before any byte: unblocking must not take the bytes for another record.
+            fence_release()
             memcpy(record + RECORD_HEADER_LENGTH, view.buf, length)
             store_plain_i32(record + 4, kind)
             # Release: whoever sees the positive length sees type and bytes.
@@ -112,17 +119,22 @@ class ManyToOneRingBuffer:
         """The next message as `(type_id, bytes)`, or None. Consumer only.
 
         A record whose length leads outside the ring (a hostile or broken producer) is skipped to the end of what is
-        claimed, so that it cannot stop the driver.
+        claimed and reported as type 0, so that it cannot stop the driver. One call steps over at most one ring of padding.
         """
-        while True:
+        passed: int64_t = 0
+        self.owner.check_writable()
+        while passed < self.capacity:
             head: int64_t = self.trailer.head_position
-            index: int64_t = head & (self.capacity - 1)
+            index: int64_t = head & self.mask
             record: cython.pointer(uint8_t) = self.buffer + index
             length: int64_t = load_acquire_i32(record)
             if length <= 0:
                 return None
-            taken: int64_t = (length + 7) & ~7
+            # A producer moves the tail before it stores a length, so a length beyond the tail is nobody's.
             claimed: int64_t = load_acquire_i64(cython.address(self.trailer.tail_position)) - head
+            if claimed <= 0:
+                return None
+            taken: int64_t = (length + 7) & ~7
             kind: int32_t = cython.cast(cython.pointer(int32_t), record)[1]
             if length < RECORD_HEADER_LENGTH or taken > self.capacity - index or taken > claimed:
                 taken = min(max(claimed & ~7, 8), self.capacity - index)
@@ -136,9 +148,12 @@ class ManyToOneRingBuffer:
             store_release_i64(cython.address(self.trailer.head_position), head + taken)
             if result is not None:
                 return result
+            passed += taken
+        return None
 
     def next_correlation_id(self) -> int:
         """A number no other client, command or image of this driver has."""
+        self.owner.check_writable()
         return xadd_i64(cython.address(self.trailer.correlation_counter), 1)
 
     @property
@@ -148,6 +163,7 @@ class ManyToOneRingBuffer:
 
     @consumer_heartbeat_ms.setter
     def consumer_heartbeat_ms(self, now_ms: int):
+        self.owner.check_writable()
         store_release_i64(cython.address(self.trailer.consumer_heartbeat_ms), now_ms)
 
     @property
@@ -159,36 +175,48 @@ class ManyToOneRingBuffer:
         return load_acquire_i64(cython.address(self.trailer.tail_position))
 
     def unblock(self) -> bool:
-        """Turn the record a dead producer left at the head into padding. Consumer only; True if it did."""
+        """Turn the record a dead producer left at the head into padding. Consumer only; True if it did.
+
+        To be called when the head has stood still, with the tail beyond it, for longer than a living producer takes.
+        """
+        self.owner.check_writable()
         head: int64_t = load_acquire_i64(cython.address(self.trailer.head_position))
         tail: int64_t = load_acquire_i64(cython.address(self.trailer.tail_position))
-        if head == tail:
+        claimed: int64_t = tail - head
+        if claimed <= 0:
             return False
-        mask: int64_t = self.capacity - 1
-        start: int64_t = head & mask
-        producer: int64_t = tail & mask
-        length: int32_t = load_acquire_i32(self.buffer + start)
+        start: int64_t = head & self.mask
+        to_end: int64_t = self.capacity - start
+        length: int64_t = load_acquire_i32(self.buffer + start)
         if length < 0:
-            self._pad(start, -length)
+            # Never beyond the ring or what is claimed: the length may be anybody's.
+            self._pad(start, max(min(-length, claimed, to_end), RECORD_HEADER_LENGTH))
             return True
         if length > 0:
             return False
-        limit: int64_t = producer if producer > start else self.capacity
-        i: int64_t = start + 8
-        j: int64_t
-        while i < limit:
-            if load_acquire_i32(self.buffer + i) != 0:
-                # Look back: a producer that was only slow may have written meanwhile.
-                j = i - 8
-                while j >= start:
-                    if load_acquire_i32(self.buffer + j) != 0:
-                        return False
-                    j -= 8
-                self._pad(start, i - start)
-                return True
-            i += 8
+        limit: int64_t = start + claimed if claimed < to_end else self.capacity
+        i: int64_t = self._next_non_zero(start + 8, limit)
+        if i < limit:
+            # Look back: a producer that was only slow may have written meanwhile.
+            if self._next_non_zero(start, i) < i:
+                return False
+            self._pad(start, i - start)
+            return True
+        # All zero to the end of the ring, and somebody has written behind it: records never cross the end, so what is
+        # missing ends there (a producer that died between its claim and its padding).
+        if claimed > to_end and self._next_non_zero(0, min(claimed - to_end, start)) < min(claimed - to_end, start):
+            if self._next_non_zero(start, self.capacity) < self.capacity:
+                return False
+            self._pad(start, to_end)
+            return True
         return False
 
-    def _pad(self, index: int64_t, length: int64_t):
+    def _next_non_zero(self, i, limit):
+        """The first index from `i` on, in steps of 8 below `limit`, whose word is not zero; else `limit` or more."""
+        while i < limit and load_acquire_i32(self.buffer + i) == 0:
+            i += 8
+        return i
+
+    def _pad(self, index, length):
         store_plain_i32(self.buffer + index + 4, PADDING_TYPE_ID)
         store_release_i32(self.buffer + index, cython.cast(int32_t, length))

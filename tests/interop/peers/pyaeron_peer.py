@@ -1,97 +1,62 @@
-"""The real C client and driver in a process of their own, through `pyaeron`. One JSON object a line on stdout."""
+"""The real C client and driver in a process of their own, through `pyaeron`. One JSON object a line on stdout.
+
+The driver takes its settings from the AERON_* environment.
+"""
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import signal
-import sys
-import time
 
 import pyaeron
-from messages import Digest, message
+import roles
 
 
-def say(**fields: object) -> None:
-    print(json.dumps(fields), flush=True)
+class PyaeronLibrary:
+    """`pyaeron` as of 0.1.0: `offer` gives True or a falsy code, `try_claim` a claim (of one byte or more) or a falsy code."""
+
+    def open_publication(self, directory: str, channel: str, stream_id: int, exclusive: bool) -> None:
+        self.client = pyaeron.connect(dir=directory)
+        add = self.client.add_exclusive_publication if exclusive else self.client.add_publication
+        self.publication = add(channel, stream_id)
+
+    def offer(self, payload: bytes, reserved_value: int) -> int:
+        result = self.publication.offer(payload, reserved_value=reserved_value)
+        return 1 if result is True else result.value
+
+    def claim(self, payload: bytes) -> int:
+        if not payload:
+            return self.offer(payload, 0)
+        claim = self.publication.try_claim(len(payload))
+        if not isinstance(claim, pyaeron.BufferClaim):
+            return claim.value
+        claim.buffer[:] = payload
+        claim.commit()
+        return 1
+
+    def open_subscription(self, directory: str, channel: str, stream_id: int, handler: roles.Handler) -> None:
+        self.client = pyaeron.connect(dir=directory)
+        self.subscription = self.client.add_subscription(channel, stream_id)
+        self.handler = lambda buffer, header: handler(bytes(buffer), header.reserved_value)
+
+    def poll(self) -> int:
+        return self.subscription.poll(self.handler, 64)
+
+    def close(self) -> None:
+        self.client.close()
 
 
-def driver(args: argparse.Namespace) -> None:
-    with pyaeron.MediaDriver(dir=args.dir):
-        say(event="ready", pid=os.getpid())
-        signal.sigwait({signal.SIGTERM, signal.SIGINT})
-
-
-def publish(args: argparse.Namespace) -> None:
-    client = pyaeron.connect(dir=args.dir)
-    add = client.add_exclusive_publication if args.mode == "exclusive" else client.add_publication
-    publication = add(args.channel, args.stream)
-    say(event="ready", pid=os.getpid())
-    publication.await_connected(timeout=args.timeout)
-    deadline = time.monotonic() + args.timeout
-    for index in range(args.count):
-        payload = message(index, args.largest)
-        while True:
-            if args.mode == "claim" and len(payload) <= 1000:
-                claim = publication.try_claim(len(payload))
-                if isinstance(claim, pyaeron.BufferClaim):
-                    claim.buffer[:] = payload
-                    claim.commit()
-                    break
-                code = claim
-            else:
-                code = publication.offer(payload)
-                if int(code) > 0:
-                    break
-            if time.monotonic() > deadline:
-                say(event="failed", index=index, code=int(code))
-                sys.exit(1)
-            time.sleep(0)
-    say(event="published", count=args.count)
-    if args.hang:
-        signal.pause()
-    # The subscriber says when it has everything, by closing our stdin.
-    sys.stdin.read()
-    publication.close()
-    client.close()
-
-
-def subscribe(args: argparse.Namespace) -> None:
-    client = pyaeron.connect(dir=args.dir)
-    subscription = client.add_subscription(args.channel, args.stream)
-    say(event="ready", pid=os.getpid())
-    digest = Digest()
-
-    def handler(buffer: object, header: object) -> None:
-        digest.add(bytes(buffer))  # type: ignore[call-overload]
-
-    deadline = time.monotonic() + args.timeout
-    while digest.count < args.count and time.monotonic() < deadline:
-        if not subscription.poll(handler, 64):
-            time.sleep(0)
-    say(event="received", count=digest.count, digest=digest.hexdigest())
-    if args.hang:
-        signal.pause()
-    subscription.close()
-    client.close()
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("role", choices=["driver", "publish", "subscribe"])
-    parser.add_argument("--dir", required=True)
-    parser.add_argument("--channel", default="aeron:ipc")
-    parser.add_argument("--stream", type=int, default=1001)
-    parser.add_argument("--count", type=int, default=0)
-    parser.add_argument("--largest", type=int, default=0)
-    parser.add_argument("--mode", choices=["concurrent", "exclusive", "claim"], default="concurrent")
-    parser.add_argument("--timeout", type=float, default=60.0)
-    parser.add_argument("--hang", action="store_true")
-    args = parser.parse_args()
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT} if args.role == "driver" else set())
-    {"driver": driver, "publish": publish, "subscribe": subscribe}[args.role](args)
+def driver(directory: str) -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+    media_driver = pyaeron.MediaDriver(dir=directory)
+    roles.say(event="ready", pid=os.getpid())
+    signal.sigwait({signal.SIGTERM, signal.SIGINT})
+    media_driver.close()
 
 
 if __name__ == "__main__":
-    main()
+    args = roles.arguments("driver", "publish", "subscribe")
+    if args.role == "driver":
+        driver(args.dir)
+    else:
+        roles.run(PyaeronLibrary(), args)
