@@ -32,11 +32,11 @@ def start(snippet: Snippet, text: str, directory: Path) -> subprocess.Popen[str]
 
 
 def check(snippet: Snippet, process: subprocess.Popen[str]) -> None:
-    try:
-        output, errors = process.communicate(timeout=TIMEOUT_S)
-    finally:
-        process.kill()
-        process.wait()
+    with process:
+        try:
+            output, errors = process.communicate(timeout=TIMEOUT_S)
+        finally:
+            process.kill()
     assert process.returncode == 0, f"{snippet.name}\n{output}\n{errors}"
     if snippet.output is not None:
         assert output.rstrip() == snippet.output.rstrip(), snippet.name
@@ -59,11 +59,8 @@ def test_together(group: str, workplace: Path, with_free_ports: Callable[[str], 
             check(snippet, process)
     finally:
         for _, process in running:
-            process.kill()
-            process.wait()
-            for stream in (process.stdout, process.stderr):
-                if stream is not None:
-                    stream.close()
+            with process:
+                process.kill()
 
 
 @pytest.mark.parametrize(
