@@ -10,9 +10,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from snippets import Snippet
 
 import pillion
 
@@ -59,7 +61,7 @@ def workplace(driver_directory: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.fixture
-def with_free_ports() -> Callable[[str], str]:
+def with_free_ports() -> Callable[[Snippet], Snippet]:
     """Replaces each port of the pages by a free one, the same one for the whole test."""
     ports: dict[str, str] = {}
 
@@ -70,4 +72,8 @@ def with_free_ports() -> Callable[[str], str]:
                 ports[match[0]] = str(probe.getsockname()[1])
         return ports[match[0]]
 
-    return lambda text: _PORT.sub(free, text)
+    def change(snippet: Snippet) -> Snippet:
+        output = None if snippet.output is None else _PORT.sub(free, snippet.output)
+        return replace(snippet, text=_PORT.sub(free, snippet.text), output=output)
+
+    return change

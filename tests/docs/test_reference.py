@@ -29,7 +29,7 @@ def test_each_channel_parameter_has_its_row() -> None:
 
 def test_settings_without_effect_are_named() -> None:
     page = (REFERENCE / "settings.md").read_text()
-    listed = re.search(r"nothing in this version:\n\n((?:- .*\n)+)", page)
+    listed = re.search(r"nothing\s+in\s+this\s+version:\n\n((?:- .*\n(?:  .*\n)*)+)", page)
     assert listed is not None
     sources = [path.read_text() for path in (ROOT / "src" / "pillion" / "driver").glob("*.py")]
     used = {name for source in sources for name in re.findall(r"\bsettings\.(\w+)", source)}

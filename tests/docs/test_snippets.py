@@ -21,12 +21,12 @@ GROUPS = sorted({each.group for each in SNIPPETS if each.group})
 SHELL = [each for each in SNIPPETS if each.language == "shell"]
 
 
-def start(snippet: Snippet, text: str, directory: Path) -> subprocess.Popen[str]:
+def start(snippet: Snippet, directory: Path) -> subprocess.Popen[str]:
     if snippet.language == "shell":
-        command = ["bash", "-euo", "pipefail", "-c", text]
+        command = ["bash", "-euo", "pipefail", "-c", snippet.text]
     else:
         script = directory / f"snippet-{snippet.line}.py"
-        script.write_text(text, encoding="utf-8")
+        script.write_text(snippet.text, encoding="utf-8")
         command = [sys.executable, "-W", "error", str(script)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -43,18 +43,19 @@ def check(snippet: Snippet, process: subprocess.Popen[str]) -> None:
 
 
 @pytest.mark.parametrize("snippet", SINGLE, ids=lambda snippet: snippet.name)
-def test_python(snippet: Snippet, workplace: Path, with_free_ports: Callable[[str], str]) -> None:
-    check(snippet, start(snippet, with_free_ports(snippet.text), workplace))
+def test_python(snippet: Snippet, workplace: Path, with_free_ports: Callable[[Snippet], Snippet]) -> None:
+    snippet = with_free_ports(snippet)
+    check(snippet, start(snippet, workplace))
 
 
 @pytest.mark.parametrize("group", GROUPS)
-def test_together(group: str, workplace: Path, with_free_ports: Callable[[str], str]) -> None:
+def test_together(group: str, workplace: Path, with_free_ports: Callable[[Snippet], Snippet]) -> None:
     """The programs of a group are started in the order of the page and have to end by themselves."""
     running: list[tuple[Snippet, subprocess.Popen[str]]] = []
     try:
-        for snippet in SNIPPETS:
+        for snippet in map(with_free_ports, SNIPPETS):
             if snippet.group == group:
-                running.append((snippet, start(snippet, with_free_ports(snippet.text), workplace)))
+                running.append((snippet, start(snippet, workplace)))
         for snippet, process in running:
             check(snippet, process)
     finally:
@@ -66,8 +67,9 @@ def test_together(group: str, workplace: Path, with_free_ports: Callable[[str], 
 @pytest.mark.parametrize(
     "snippet", [each for each in SHELL if each.is_marked and not each.group], ids=lambda snippet: snippet.name
 )
-def test_shell(snippet: Snippet, workplace: Path, with_free_ports: Callable[[str], str]) -> None:
-    check(snippet, start(snippet, with_free_ports(snippet.text), workplace))
+def test_shell(snippet: Snippet, workplace: Path, with_free_ports: Callable[[Snippet], Snippet]) -> None:
+    snippet = with_free_ports(snippet)
+    check(snippet, start(snippet, workplace))
 
 
 def test_commands_and_their_options_exist() -> None:
