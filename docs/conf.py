@@ -25,7 +25,6 @@ myst_heading_anchors = 3
 # Docstrings write code in single backticks.
 default_role = "literal"
 autodoc_member_order = "bysource"
-autodoc_default_options = {"members": True, "inherited-members": False}
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
 add_module_names = False

@@ -104,9 +104,27 @@ class ErrorCodes(Directive):
         return [table(("Code", "Name", "When"), rows, (8, 36, 56))]
 
 
+def drop_self(app: Sphinx, what: str, name: str, obj: object, options: object, signature: str | None,
+              returns: str | None) -> tuple[str | None, str | None] | None:
+    """Signatures of compiled methods begin with `self`, which nobody passes."""
+    if signature is None or not signature.startswith("(self"):
+        return None
+    return "(" + signature.removeprefix("(self").removeprefix(", "), returns
+
+
+def show_type(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """The docstring of a compiled property begins with a line `name: type`."""
+    own_name = name.rpartition(".")[2]
+    if lines and lines[0].startswith(f"{own_name}: "):
+        kind = lines.pop(0).partition(": ")[2]
+        lines[0:0] = [f"`{kind}`", ""] if not lines or not lines[0].strip() else [f"`{kind}`:"]
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("pillion-settings", Settings)
     app.add_directive("pillion-help", Help)
     app.add_directive("pillion-system-counters", SystemCounters)
     app.add_directive("pillion-error-codes", ErrorCodes)
+    app.connect("autodoc-process-signature", drop_self)
+    app.connect("autodoc-process-docstring", show_type)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
