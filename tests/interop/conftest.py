@@ -61,7 +61,9 @@ def start_driver(kind: str, base: Path, settings: dict[str, str]) -> Driver:
     process = Process(kind, "driver", "--dir", directory, settings=settings)
     try:
         if kind == "pillion":
-            wait_until("our driver to be ready", lambda: can_attach(directory) or not process.is_running)
+            wait_until(
+                "our driver to be ready", lambda: can_attach(directory) or not process.is_running
+            )
             assert process.is_running, process.errors()
         else:
             process.expect("ready")
@@ -80,7 +82,11 @@ def _factory() -> Iterator[DriverFactory]:
 
     def start(kind: str, **settings: str) -> Driver:
         require(kind)
-        bases.append(tempfile.mkdtemp(prefix="pillion-interop-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None))
+        bases.append(
+            tempfile.mkdtemp(
+                prefix="pillion-interop-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None
+            )
+        )
         started.append(start_driver(kind, Path(bases[-1]), settings))
         return started[-1]
 

@@ -20,8 +20,10 @@ HERE = Path(__file__).resolve().parent
 PEERS = HERE / "peers"
 ROOT = HERE.parents[1] / ".cache" / "peers"
 JAVA_OPENS = [
-    "--add-opens", "java.base/jdk.internal.misc=ALL-UNNAMED",
-    "--add-opens", "java.base/sun.nio.ch=ALL-UNNAMED",
+    "--add-opens",
+    "java.base/jdk.internal.misc=ALL-UNNAMED",
+    "--add-opens",
+    "java.base/sun.nio.ch=ALL-UNNAMED",
 ]
 DEADLINE = 60.0
 
@@ -48,24 +50,42 @@ def command(kind: str, role: str, settings: Mapping[str, str]) -> list[str]:
         return [str(ROOT / "pyaeron" / "bin" / "python"), str(PEERS / "pyaeron_peer.py"), role]
     if kind == "java":
         jars = [str(ROOT / "classes"), *sorted(map(str, (ROOT / "jars").glob("*.jar")))]
-        return ["java", *JAVA_OPENS, *java_properties(settings), "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC",
-                "-cp", os.pathsep.join(jars), "Peer", role]
+        return [
+            "java",
+            *JAVA_OPENS,
+            *java_properties(settings),
+            "-XX:TieredStopAtLevel=1",
+            "-XX:+UseSerialGC",
+            "-cp",
+            os.pathsep.join(jars),
+            "Peer",
+            role,
+        ]
     if role == "driver":
         return [sys.executable, "-m", "pillion.tools.main", "driver"]
+    if "\n" in role:  # a program of the test's own
+        return [sys.executable, "-c", role]
     return [sys.executable, str(PEERS / "pillion_peer.py"), role]
 
 
 class Process:
     """A peer with its JSON lines on stdout. Ends with the `with` block, whatever happened in it."""
 
-    def __init__(self, kind: str, role: str, *options: object, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, kind: str, role: str, *options: object, settings: Mapping[str, str] | None = None
+    ) -> None:
         settings = settings or {}
-        self.name = f"{kind} {role}"
+        self.name = f"{kind} {role.split()[0]}"
         self._errors = tempfile.TemporaryFile("w+")
         self._lines: queue.Queue[str | None] = queue.Queue()
         self._process = subprocess.Popen(
-            [*command(kind, role, settings), *map(str, options)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=self._errors, text=True, env={**os.environ, **settings})
+            [*command(kind, role, settings), *map(str, options)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+            env={**os.environ, **settings},
+        )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -92,10 +112,14 @@ class Process:
         try:
             line = self._lines.get(timeout=timeout)
         except queue.Empty:
-            raise AssertionError(f"{self.name}: no {event!r} within {timeout} s; it wrote: {self.errors()}") from None
+            raise AssertionError(
+                f"{self.name}: no {event!r} within {timeout} s; it wrote: {self.errors()}"
+            ) from None
         if line is None:
             code = self._process.wait(timeout=DEADLINE)
-            raise AssertionError(f"{self.name} ended with {code} before {event!r}; it wrote: {self.errors()}")
+            raise AssertionError(
+                f"{self.name} ended with {code} before {event!r}; it wrote: {self.errors()}"
+            )
         fields: dict[str, Any] = json.loads(line)
         assert fields["event"] == event, f"{self.name}: {line}; it wrote: {self.errors()}"
         return fields

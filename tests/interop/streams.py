@@ -27,10 +27,31 @@ def channel_of(media: str, port: int, term_length: int = SMALL_TERM) -> str:
     return f"aeron:udp?endpoint=127.0.0.1:{port}|term-length={term_length}"
 
 
-def check_stream(publisher_kind: str, publisher_dir: str, subscriber_kind: str, subscriber_dir: str, channel: str, *,
-                 mode: str, stream_id: int, count: int = COUNT, largest: int = SMALL_TERM // 8) -> None:
+def check_stream(
+    publisher_kind: str,
+    publisher_dir: str,
+    subscriber_kind: str,
+    subscriber_dir: str,
+    channel: str,
+    *,
+    mode: str,
+    stream_id: int,
+    count: int = COUNT,
+    largest: int = SMALL_TERM // 8,
+) -> None:
     """Every message of 0 to `largest` bytes arrives once, in order, unchanged, with its reserved value."""
-    options = ["--channel", channel, "--stream", stream_id, "--count", count, "--largest", largest, "--mode", mode]
+    options = [
+        "--channel",
+        channel,
+        "--stream",
+        stream_id,
+        "--count",
+        count,
+        "--largest",
+        largest,
+        "--mode",
+        mode,
+    ]
     with Process(subscriber_kind, "subscribe", "--dir", subscriber_dir, *options) as subscriber:
         with Process(publisher_kind, "publish", "--dir", publisher_dir, *options) as publisher:
             subscriber.expect("ready")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import count
+from itertools import count, product
 
 import pytest
 from conftest import Driver, require
@@ -13,53 +13,79 @@ pytestmark = pytest.mark.interop
 
 stream_ids = count(2001)
 
-# Driver, publisher, subscriber, media, mode: every pair of clients on every driver with every mode somewhere.
+DRIVERS = ["c", "java"]
+# Publisher and subscriber.
+CLIENTS = [
+    ("pillion", "pillion"),
+    ("pillion", "c"),
+    ("c", "pillion"),
+    ("pillion", "java"),
+    ("java", "pillion"),
+]
+MODES = ["concurrent", "exclusive", "claim"]
 RUNS = [
-    ("c", "pillion", "pillion", "ipc", "concurrent"),
-    ("c", "pillion", "pillion", "udp", "exclusive"),
-    ("c", "pillion", "c", "ipc", "exclusive"),
-    ("c", "pillion", "c", "ipc", "claim"),
-    ("c", "pillion", "c", "udp", "concurrent"),
-    ("c", "c", "pillion", "ipc", "claim"),
-    ("c", "c", "pillion", "ipc", "concurrent"),
-    ("c", "c", "pillion", "udp", "exclusive"),
-    ("c", "pillion", "java", "udp", "claim"),
-    ("c", "java", "pillion", "ipc", "exclusive"),
-    ("java", "pillion", "pillion", "ipc", "claim"),
-    ("java", "pillion", "pillion", "udp", "concurrent"),
-    ("java", "pillion", "java", "ipc", "concurrent"),
-    ("java", "pillion", "java", "udp", "exclusive"),
-    ("java", "java", "pillion", "ipc", "claim"),
-    ("java", "java", "pillion", "udp", "concurrent"),
-    ("java", "pillion", "c", "udp", "claim"),
-    ("java", "c", "pillion", "ipc", "exclusive"),
+    pytest.param(driver, *clients, media, mode, id="-".join((driver, *clients, media, mode)))
+    for driver, clients, media, mode in product(DRIVERS, CLIENTS, ["ipc", "udp"], MODES)
 ]
 
 
-@pytest.mark.parametrize(("driver", "publisher", "subscriber", "media", "mode"), RUNS, ids="-".join)
-def test_stream(shared_driver: Callable[[str], Driver], free_port: Callable[[], int], driver: str, publisher: str,
-                subscriber: str, media: str, mode: str) -> None:
+@pytest.mark.parametrize(("driver", "publisher", "subscriber", "media", "mode"), RUNS)
+def test_stream(
+    shared_driver: Callable[[str], Driver],
+    free_port: Callable[[], int],
+    driver: str,
+    publisher: str,
+    subscriber: str,
+    media: str,
+    mode: str,
+) -> None:
     require(driver, publisher, subscriber)
     directory = shared_driver(driver).directory
-    check_stream(publisher, directory, subscriber, directory, channel_of(media, free_port()), mode=mode,
-                 stream_id=next(stream_ids))
+    channel = channel_of(media, free_port())
+    check_stream(
+        publisher, directory, subscriber, directory, channel, mode=mode, stream_id=next(stream_ids)
+    )
 
 
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(("publisher", "subscriber"), [("c", "java"), ("java", "c")])
-def test_between_the_real_drivers(shared_driver: Callable[[str], Driver], free_port: Callable[[], int], publisher: str,
-                                  subscriber: str) -> None:
+def test_between_the_real_drivers(
+    shared_driver: Callable[[str], Driver],
+    free_port: Callable[[], int],
+    publisher: str,
+    subscriber: str,
+    mode: str,
+) -> None:
     """Our client at both ends, on drivers of different kinds."""
     require(publisher, subscriber)
-    check_stream("pillion", shared_driver(publisher).directory, "pillion", shared_driver(subscriber).directory,
-                 channel_of("udp", free_port()), mode="concurrent", stream_id=next(stream_ids))
+    check_stream(
+        "pillion",
+        shared_driver(publisher).directory,
+        "pillion",
+        shared_driver(subscriber).directory,
+        channel_of("udp", free_port()),
+        mode=mode,
+        stream_id=next(stream_ids),
+    )
 
 
-@pytest.mark.parametrize("driver", ["c", "java"])
-@pytest.mark.parametrize("direction", [("pillion", "driver"), ("driver", "pillion")], ids="-".join)
-def test_the_largest_message(shared_driver: Callable[[str], Driver], driver: str, direction: tuple[str, str]) -> None:
+@pytest.mark.parametrize("driver", DRIVERS)
+@pytest.mark.parametrize("direction", ["out", "in"])
+def test_the_largest_message(
+    shared_driver: Callable[[str], Driver], driver: str, direction: str
+) -> None:
     """Sixteen megabytes, which needs a term of 128: the largest message there is."""
     require(driver)
     directory = shared_driver(driver).directory
-    publisher, subscriber = (driver if side == "driver" else side for side in direction)
-    check_stream(publisher, directory, subscriber, directory, channel_of("ipc", 0, 128 * 1024 * 1024),
-                 mode="exclusive", stream_id=next(stream_ids), count=4, largest=16 * 1024 * 1024)
+    publisher, subscriber = ("pillion", driver) if direction == "out" else (driver, "pillion")
+    check_stream(
+        publisher,
+        directory,
+        subscriber,
+        directory,
+        channel_of("ipc", 0, 128 * 1024 * 1024),
+        mode="exclusive",
+        stream_id=next(stream_ids),
+        count=4,
+        largest=16 * 1024 * 1024,
+    )

@@ -3,75 +3,149 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import count
+from itertools import count, product
 
+import killing
 import pytest
-from conftest import Driver, require
+from conftest import SHORT_TIMEOUTS, Driver, DriverFactory, require
 from streams import channel_of, check_stream
 
 pytestmark = pytest.mark.interop
 
 stream_ids = count(3001)
 
-# Publisher, subscriber, media, mode, all on our driver.
-RUNS = [
-    ("pillion", "pillion", "ipc", "concurrent"),
-    ("pillion", "pillion", "udp", "exclusive"),
-    ("c", "c", "ipc", "concurrent"),
-    ("c", "c", "ipc", "exclusive"),
-    ("c", "c", "ipc", "claim"),
-    ("c", "c", "udp", "concurrent"),
-    ("c", "c", "udp", "claim"),
-    ("java", "java", "ipc", "concurrent"),
-    ("java", "java", "ipc", "claim"),
-    ("java", "java", "udp", "exclusive"),
-    ("java", "java", "udp", "concurrent"),
-    ("c", "java", "ipc", "exclusive"),
-    ("java", "c", "udp", "claim"),
-    ("pillion", "c", "ipc", "claim"),
-    ("c", "pillion", "udp", "exclusive"),
-    ("pillion", "java", "udp", "claim"),
-    ("java", "pillion", "ipc", "exclusive"),
-]
-
-# Driver and client of the publisher, driver and client of the subscriber, mode.
+KINDS = ["pillion", "c", "java"]
+MEDIA = ["ipc", "udp"]
+MODES = ["concurrent", "exclusive", "claim"]
+# Every pair of clients on our driver.
+RUNS = [pytest.param(*run, id="-".join(run)) for run in product(KINDS, KINDS, MEDIA, MODES)]
+# Drivers at both ends, each with its own client and with the other's.
 PAIRS = [
-    ("pillion", "pillion", "c", "c", "concurrent"),
-    ("pillion", "pillion", "c", "c", "exclusive"),
-    ("c", "c", "pillion", "pillion", "concurrent"),
-    ("c", "c", "pillion", "pillion", "claim"),
-    ("pillion", "c", "c", "pillion", "claim"),
-    ("c", "pillion", "pillion", "c", "exclusive"),
-    ("pillion", "pillion", "java", "java", "concurrent"),
-    ("java", "java", "pillion", "pillion", "concurrent"),
-    ("pillion", "java", "java", "pillion", "claim"),
-    ("java", "pillion", "pillion", "java", "exclusive"),
+    pytest.param(*drivers, *clients, mode, id="-".join((*drivers, *clients, mode)))
+    for other in ("c", "java")
+    for drivers in (("pillion", other), (other, "pillion"))
+    for clients in (drivers, drivers[::-1])
+    for mode in MODES
 ]
 
 
-@pytest.mark.parametrize(("publisher", "subscriber", "media", "mode"), RUNS, ids="-".join)
-def test_stream(shared_driver: Callable[[str], Driver], free_port: Callable[[], int], publisher: str, subscriber: str,
-                media: str, mode: str) -> None:
+@pytest.mark.parametrize(("publisher", "subscriber", "media", "mode"), RUNS)
+def test_stream(
+    shared_driver: Callable[[str], Driver],
+    free_port: Callable[[], int],
+    publisher: str,
+    subscriber: str,
+    media: str,
+    mode: str,
+) -> None:
     require(publisher, subscriber)
     directory = shared_driver("pillion").directory
-    check_stream(publisher, directory, subscriber, directory, channel_of(media, free_port()), mode=mode,
-                 stream_id=next(stream_ids))
+    channel = channel_of(media, free_port())
+    check_stream(
+        publisher, directory, subscriber, directory, channel, mode=mode, stream_id=next(stream_ids)
+    )
 
 
-@pytest.mark.parametrize(("from_driver", "publisher", "to_driver", "subscriber", "mode"), PAIRS, ids="-".join)
-def test_driver_to_driver(shared_driver: Callable[[str], Driver], free_port: Callable[[], int], from_driver: str,
-                          publisher: str, to_driver: str, subscriber: str, mode: str) -> None:
-    require(from_driver, publisher, to_driver, subscriber)
-    check_stream(publisher, shared_driver(from_driver).directory, subscriber, shared_driver(to_driver).directory,
-                 channel_of("udp", free_port()), mode=mode, stream_id=next(stream_ids))
+@pytest.mark.parametrize(("from_driver", "to_driver", "publisher", "subscriber", "mode"), PAIRS)
+def test_driver_to_driver(
+    shared_driver: Callable[[str], Driver],
+    free_port: Callable[[], int],
+    from_driver: str,
+    to_driver: str,
+    publisher: str,
+    subscriber: str,
+    mode: str,
+) -> None:
+    require(from_driver, to_driver, publisher, subscriber)
+    check_stream(
+        publisher,
+        shared_driver(from_driver).directory,
+        subscriber,
+        shared_driver(to_driver).directory,
+        channel_of("udp", free_port()),
+        mode=mode,
+        stream_id=next(stream_ids),
+    )
 
 
 @pytest.mark.parametrize("client", ["c", "java"])
-@pytest.mark.parametrize("media", ["ipc", "udp"])
-def test_large_messages(shared_driver: Callable[[str], Driver], free_port: Callable[[], int], client: str,
-                        media: str) -> None:
-    """Messages of up to two megabytes in terms of sixteen, to our driver's defaults."""
+@pytest.mark.parametrize("media", MEDIA)
+def test_large_messages(
+    shared_driver: Callable[[str], Driver], free_port: Callable[[], int], client: str, media: str
+) -> None:
+    """Messages of up to two megabytes in terms of sixteen, our driver's default for UDP."""
     require(client)
     directory = shared_driver("pillion").directory
-    check_stream(client, directory, client, directory, channel_of(media, free_port(), 16 * 1024 * 1024),
-                 mode="concurrent", stream_id=next(stream_ids), count=2500, largest=2 * 1024 * 1024)
+    check_stream(
+        client,
+        directory,
+        client,
+        directory,
+        channel_of(media, free_port(), 16 * 1024 * 1024),
+        mode="concurrent",
+        stream_id=next(stream_ids),
+        count=2500,
+        largest=2 * 1024 * 1024,
+    )
+
+
+@pytest.mark.parametrize("media", MEDIA)
+@pytest.mark.parametrize("victim", KINDS)
+def test_killed_subscriber(
+    impatient_driver: Callable[[str], Driver],
+    free_port: Callable[[], int],
+    victim: str,
+    media: str,
+) -> None:
+    require(victim)
+    directory = impatient_driver("pillion").directory
+    killing.kill_subscriber(victim, directory, channel_of(media, free_port()), next(stream_ids))
+
+
+@pytest.mark.parametrize("media", MEDIA)
+@pytest.mark.parametrize("victim", KINDS)
+def test_killed_publisher(
+    impatient_driver: Callable[[str], Driver],
+    free_port: Callable[[], int],
+    victim: str,
+    media: str,
+) -> None:
+    require(victim)
+    directory = impatient_driver("pillion").directory
+    killing.kill_publisher(victim, directory, channel_of(media, free_port()), next(stream_ids))
+
+
+@pytest.mark.parametrize("media", MEDIA)
+def test_killed_between_claim_and_commit(
+    impatient_driver: Callable[[str], Driver], free_port: Callable[[], int], media: str
+) -> None:
+    directory = impatient_driver("pillion").directory
+    killing.kill_claimer(directory, channel_of(media, free_port()), next(stream_ids))
+
+
+def test_killed_driver(new_driver: DriverFactory) -> None:
+    started = new_driver("pillion", **SHORT_TIMEOUTS)
+    killing.kill_driver(started.directory, started.process, "aeron:ipc", next(stream_ids))
+
+
+def test_stopped_driver(new_driver: DriverFactory) -> None:
+    started = new_driver("pillion")
+    killing.stop_driver(started.directory, started.process, "aeron:ipc", next(stream_ids))
+
+
+@pytest.mark.parametrize("other", ["c", "java"])
+@pytest.mark.parametrize("victim", ["ours", "theirs"])
+def test_killed_driver_at_the_other_end(
+    new_driver: DriverFactory,
+    free_port: Callable[[], int],
+    other: str,
+    victim: str,
+) -> None:
+    """The driver that is left ends the image of one that was killed, and the publication to it."""
+    require(other)
+    left_kind, killed_kind = (other, "pillion") if victim == "ours" else ("pillion", other)
+    left = new_driver(left_kind, **SHORT_TIMEOUTS)
+    killed = new_driver(killed_kind, **SHORT_TIMEOUTS)
+    killing.kill_other_driver(
+        left.directory, killed.directory, killed.process, free_port, next(stream_ids)
+    )

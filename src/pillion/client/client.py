@@ -28,6 +28,7 @@ MAX_LABEL_LENGTH = 380
 MAX_KEY_LENGTH = 112
 _JOIN_TIMEOUT = 5.0
 _EXIT_TIMEOUT = 1.0
+_NOT_KEPT = "the client was closed because its Client object was not kept"
 
 _clients: weakref.WeakSet[Client] = weakref.WeakSet()
 
@@ -109,8 +110,8 @@ class Client:
         self,
         channel: str,
         stream_id: int,
-        on_available_image: Handler | None | Unset = UNSET,
-        on_unavailable_image: Handler | None | Unset = UNSET,
+        on_available_image: Handler | Unset | None = UNSET,
+        on_unavailable_image: Handler | Unset | None = UNSET,
     ) -> Subscription:
         """A subscription; its images come and go with the publishers.
 
@@ -155,7 +156,7 @@ class Client:
         return result
 
     def async_add_publication(self, channel: str, stream_id: int) -> int:
-        """Ask only; `poll_async` with the number returned gives the publication when it is there."""
+        """Ask only; `poll_async` with the number returned gives the publication when there."""
         return self._conductor.submit_publication(_channel(channel), _int32(stream_id), False)
 
     def async_add_exclusive_publication(self, channel: str, stream_id: int) -> int:
@@ -166,8 +167,8 @@ class Client:
         self,
         channel: str,
         stream_id: int,
-        on_available_image: Handler | None | Unset = UNSET,
-        on_unavailable_image: Handler | None | Unset = UNSET,
+        on_available_image: Handler | Unset | None = UNSET,
+        on_unavailable_image: Handler | Unset | None = UNSET,
     ) -> int:
         """Ask only, as `async_add_publication`."""
         return self._conductor.submit_subscription(
@@ -300,11 +301,16 @@ class Client:
 
     def __del__(self) -> None:
         # Nothing that may wait: the collector calls this wherever it likes. The conductor's own
-        # thread, which has no reference to us, does the rest.
+        # thread, which has no reference to us, does the rest where there is one.
         with contextlib.suppress(AttributeError):
             self._stop.set()
             if not self.is_closed:
                 warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
+                if self._thread is None and self._conductor.lock.acquire(blocking=False):
+                    try:
+                        self._conductor.close(_NOT_KEPT)
+                    finally:
+                        self._conductor.lock.release()
 
     def __repr__(self) -> str:
         state = "closed" if self.is_closed else "open"
@@ -315,7 +321,7 @@ def _run_conductor(conductor: ClientConductor, stop: threading.Event, pause: flo
     while conductor.closed is None and not stop.wait(pause):
         conductor.do_work()
     if conductor.closed is None:
-        conductor.close("its Client object was not kept")
+        conductor.close(_NOT_KEPT)
 
 
 def _channel(channel: object) -> str:

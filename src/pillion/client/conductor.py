@@ -200,13 +200,12 @@ class ClientConductor:
             self.settings.driver_agent_invoker()
         if self.settings.use_conductor_agent_invoker or attempt >= 200:
             self.do_work()
-        if attempt < 100:
-            return
-        # Not sleep(0): that sleeps for the kernel's timer slack, a hundred times as long.
-        if attempt < 200:
-            os.sched_yield()
-        else:
-            time.sleep(min((attempt - 199) * 1e-6, 0.001))
+        if attempt >= 100:
+            # Not sleep(0): CPython sleeps for the kernel's timer slack then, 50 us and more.
+            if attempt < 200:
+                os.sched_yield()
+            else:
+                time.sleep(min((attempt - 199) * 1e-6, 0.001))
 
     # Events.
 
@@ -242,9 +241,7 @@ class ClientConductor:
         key = (event.subscription_id, event.image_id)
         if subscription is None or key in self._images:
             return
-        log = LogBuffer.open(
-            event.log_file_name, pre_touch=self.settings.pre_touch_mapped_memory
-        )
+        log = LogBuffer.open(event.log_file_name, pre_touch=self.settings.pre_touch_mapped_memory)
         image = new_image(
             log,
             self.counters,
@@ -316,10 +313,9 @@ class ClientConductor:
         if os.getpid() != self.pid:
             raise ForkedError(_FORKED)
         if self.closed is not None:
-            by_choice = type(self.closed) is ClosedError
-            raise ClosedError(f"the client is closed: {self.closed}") from (
-                None if by_choice else self.closed
-            )
+            if type(self.closed) is ClosedError:
+                raise ClosedError(str(self.closed))
+            raise ClosedError(f"the client had to end: {self.closed}") from self.closed
 
     def check_alive(self) -> None:
         """Raises as `check_open`, unless it was the application that closed the client."""
@@ -353,9 +349,9 @@ class ClientConductor:
 
     def release_counter(self, counter: Counter) -> None:
         with self._releasing() as is_open:
-            if self.own_counters.pop(counter.correlation_id, None) is not None and is_open:
-                if not counter.is_static:
-                    self.proxy.remove_counter(counter.registration_id)
+            known = self.own_counters.pop(counter.correlation_id, None)
+            if known is not None and is_open and not counter.is_static:
+                self.proxy.remove_counter(counter.registration_id)
 
     # The end.
 
@@ -365,7 +361,7 @@ class ClientConductor:
             self.on_error(reason)
             self._tell_closed()
 
-    def close(self, why: str = "it was closed") -> None:
+    def close(self, why: str = "the client was closed") -> None:
         """Orderly: tell the driver that this client goes; it releases what the client had."""
         if os.getpid() != self.pid:
             return

@@ -6,7 +6,7 @@ while the ring is full.
 
 from __future__ import annotations
 
-import time
+import os
 from collections import deque
 
 from pillion.errors import BufferFullError
@@ -37,11 +37,11 @@ class DriverProxy:
         return heartbeat
 
     def send(self, command: CommandType, message: bytes) -> None:
-        """Raises `BufferFullError` if the ring stays full, `ValueError` if the message is too long."""
+        """Raises `BufferFullError` if the ring stays full, `ValueError` for too long a message."""
         for _ in range(_ATTEMPTS):
             if self._ring.write(command, message):
                 return
-            time.sleep(0)
+            os.sched_yield()
         raise BufferFullError(
             f"the command buffer of {self._description} is full: it is overloaded or stopped"
         )

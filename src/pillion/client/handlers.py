@@ -1,4 +1,4 @@
-"""Handlers of the application: lists that grow and shrink, and what publication errors look like."""
+"""Handlers of the application: lists that grow and shrink, and the publication error frame."""
 
 from __future__ import annotations
 

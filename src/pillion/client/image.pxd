@@ -1,13 +1,13 @@
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from pillion.client.fragment cimport FragmentBuffer, Header
-from pillion.memory.counters cimport CountersReader
 from pillion.memory.log_buffer cimport Log, LogBuffer
+from pillion.memory.mapped_file cimport MappedFile
 
 
 cdef class Image:
     cdef LogBuffer log_buffer
     cdef Log log                        # zeros in an image nobody set up, which is closed
-    cdef CountersReader counters
+    cdef MappedFile counters_file       # holds what position_address points into
     cdef int64_t* position_address
     cdef int64_t position_registration_id
     cdef readonly int64_t correlation_id

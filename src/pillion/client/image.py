@@ -77,7 +77,7 @@ def new_image(
     self.position_registration_id = counters.registration_id(position_id)
     self.log_buffer = log_buffer
     self.log = log_buffer.log
-    self.counters = counters
+    self.counters_file = counters.owner
     self.correlation_id = correlation_id
     self.subscription = subscription
     self.subscription_registration_id = subscription.registration_id

@@ -1,14 +1,14 @@
 cimport cython
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from pillion.memory.appender cimport ExclusiveState, Part
-from pillion.memory.counters cimport CountersReader
 from pillion.memory.log_buffer cimport Log, LogBuffer
+from pillion.memory.mapped_file cimport MappedFile
 
 
 cdef class _PublicationBase:
     cdef LogBuffer log_buffer
     cdef Log log                        # zeros in a publication nobody set up, which is closed
-    cdef CountersReader counters
+    cdef MappedFile counters_file       # holds what limit_address points into
     cdef int64_t* limit_address
     cdef readonly str channel
     cdef readonly int32_t stream_id

@@ -91,7 +91,7 @@ def new_publication(
     self.conductor = conductor
     self.log_buffer = log_buffer
     self.log = log_buffer.log
-    self.counters = counters
+    self.counters_file = counters.owner
     self.channel = channel
     self.stream_id = self.log.stream_id
     self.session_id = self.log.session_id
@@ -357,7 +357,7 @@ class _PublicationBase:
         if self.closed:
             self._closed_code()
             reason = None if self.conductor is None else self.conductor.closed
-            why = "" if reason is None else f", its client too: {reason}"
+            why = "" if reason is None else f": {reason}"
             raise ClosedError(
                 f"the publication on {self.channel} stream {self.stream_id} is closed{why}"
             )

@@ -20,7 +20,12 @@ from pillion.client.subscription import Subscription, new_subscription
 from pillion.errors import DriverTimeoutError, PillionError
 from pillion.memory.log_buffer import LogBuffer
 from pillion.protocol import commands
-from pillion.protocol.commands import CounterEvent, NextSessionId, PublicationReady, SubscriptionReady
+from pillion.protocol.commands import (
+    CounterEvent,
+    NextSessionId,
+    PublicationReady,
+    SubscriptionReady,
+)
 from pillion.protocol.ids import CommandType, CounterType, SystemCounter
 
 _DESTINATION_COMMANDS = {
@@ -42,9 +47,7 @@ _LONGEST_PAUSE = 1e-3
 class Registrar(ClientConductor):
     """The conductor, with everything that can be asked of the driver."""
 
-    def submit(
-        self, command: CommandType, encode: Callable[[int], bytes], request: Request
-    ) -> int:
+    def submit(self, command: CommandType, encode: Callable[[int], bytes], request: Request) -> int:
         """Send a command with a fresh correlation id, which it returns."""
         with self.lock:
             self.check_open()
@@ -144,8 +147,8 @@ class Registrar(ClientConductor):
         self,
         channel: str,
         stream_id: int,
-        on_available: Handler | None | Unset,
-        on_unavailable: Handler | None | Unset,
+        on_available: Handler | Unset | None,
+        on_unavailable: Handler | Unset | None,
     ) -> int:
         settings = self.settings
         available = settings.on_available_image if on_available is UNSET else on_available
@@ -172,9 +175,7 @@ class Registrar(ClientConductor):
             lambda correlation_id: commands.encode_add_subscription(
                 self.client_id, correlation_id, stream_id, channel
             ),
-            Request(
-                "add subscription", make, self.proxy.remove_subscription, channel, stream_id
-            ),
+            Request("add subscription", make, self.proxy.remove_subscription, channel, stream_id),
         )
 
     def submit_counter(self, type_id: int, key: bytes, label: str) -> int:

@@ -61,7 +61,7 @@ class Subscription:
             reason = None if self.conductor is None else self.conductor.closed
             if isinstance(reason, ForkedError):
                 raise ForkedError(str(reason))
-            why = "" if reason is None else f", its client too: {reason}"
+            why = "" if reason is None else f": {reason}"
             raise ClosedError(
                 f"the subscription on {self.channel} stream {self.stream_id} is closed{why}"
             )

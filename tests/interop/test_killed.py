@@ -1,0 +1,71 @@
+"""Our client on the real drivers, with somebody killed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+
+import killing
+import pytest
+from conftest import SHORT_TIMEOUTS, Driver, DriverFactory, require
+from streams import channel_of
+
+pytestmark = pytest.mark.interop
+
+DRIVERS = ["c", "java"]
+stream_ids = count(4001)
+
+
+@pytest.mark.parametrize("media", ["ipc", "udp"])
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_killed_subscriber(
+    impatient_driver: Callable[[str], Driver], free_port: Callable[[], int], driver: str, media: str
+) -> None:
+    directory = impatient_driver(driver).directory
+    channel = channel_of(media, free_port())
+    killing.kill_subscriber("pillion", directory, channel, next(stream_ids))
+
+
+@pytest.mark.parametrize("media", ["ipc", "udp"])
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_killed_publisher(
+    impatient_driver: Callable[[str], Driver], free_port: Callable[[], int], driver: str, media: str
+) -> None:
+    directory = impatient_driver(driver).directory
+    channel = channel_of(media, free_port())
+    killing.kill_publisher("pillion", directory, channel, next(stream_ids))
+
+
+@pytest.mark.parametrize(("driver", "victim"), [("c", "c"), ("java", "java")])
+def test_killed_real_peers(
+    impatient_driver: Callable[[str], Driver],
+    free_port: Callable[[], int],
+    driver: str,
+    victim: str,
+) -> None:
+    """Our client survives the death of a real one at the other end."""
+    require(driver, victim)
+    directory = impatient_driver(driver).directory
+    killing.kill_subscriber(victim, directory, channel_of("udp", free_port()), next(stream_ids))
+    killing.kill_publisher(victim, directory, channel_of("ipc", 0), next(stream_ids))
+
+
+@pytest.mark.parametrize("media", ["ipc", "udp"])
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_killed_between_claim_and_commit(
+    impatient_driver: Callable[[str], Driver], free_port: Callable[[], int], driver: str, media: str
+) -> None:
+    directory = impatient_driver(driver).directory
+    killing.kill_claimer(directory, channel_of(media, free_port()), next(stream_ids))
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_killed_driver(new_driver: DriverFactory, driver: str) -> None:
+    started = new_driver(driver, **SHORT_TIMEOUTS)
+    killing.kill_driver(started.directory, started.process, "aeron:ipc", next(stream_ids))
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_stopped_driver(new_driver: DriverFactory, driver: str) -> None:
+    started = new_driver(driver)
+    killing.stop_driver(started.directory, started.process, "aeron:ipc", next(stream_ids))
