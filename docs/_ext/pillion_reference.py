@@ -57,7 +57,7 @@ class Settings(Directive):
         rows = []
         for row in describe_settings():
             default = MACHINE_DEPENDENT.get(row.name, row.default or "unset")
-            unit = f" ({row.unit})" if row.unit else ""
+            unit = "" if row.unit in ("", "text", "bool", "name") else f" ({row.unit})"
             rows.append((f"`{row.name}`", f"`{row.property_name}`", f"{default}{unit}", row.doc))
         return [table(("Keyword", "Property", "Default", "What it is for"), rows, (22, 30, 14, 34))]
 
