@@ -374,7 +374,7 @@ def connect(
     """Connect to the driver of `aeron_dir` (None: AERON_DIR or the platform's default).
 
     `embedded=True` starts a private driver that goes with the client; `driver_settings` are its
-    settings. Durations are in seconds; None takes the AERON_... variable, or its default:
+    settings. Durations are in seconds; None takes the `AERON_...` variable, or its default:
     `driver_timeout` 10 (how long a driver may be silent, and how long calls wait for it),
     `idle_sleep` 0.016 (of the conductor's thread, 0..1), `client_name` up to 100 characters.
     `use_conductor_agent_invoker=True` starts no thread: call `invoke` often.
