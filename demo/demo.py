@@ -7,6 +7,7 @@ the same round trips over plain UDP and TCP sockets. What arrives is compared by
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import os
@@ -22,9 +23,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 HERE = Path(__file__).resolve().parent
-FILE_LENGTH = 64 * 1024 * 1024
+DEFAULT_MIB = 64
 # Terms that fit beside each other into the 64 MB of /dev/shm that containers have.
-IPC_CHANNEL = "aeron:ipc?term-length=4m"
+IPC_CHANNEL = "aeron:ipc?term-length=4m|mtu=8k"
 UDP_CHANNEL = "aeron:udp?endpoint=127.0.0.1:{port}|term-length=4m|mtu=8k"
 FAULTS = "drop=0.03|duplicate=0.01|reorder=0.01|seed=1"
 FAULT_TYPES = "0x2"  # data frames; control frames get through, as they are few
@@ -34,6 +35,8 @@ ROUND_TRIPS_WITH_FAULTS = 300
 WARM_UP = 500
 MESSAGE_LENGTH = 32
 LONGEST_STEP_S = 100
+# Two copies of the file, and the logs of the streams.
+ROOM_NEEDED = 256 * 1024 * 1024
 
 
 class Row(NamedTuple):
@@ -103,9 +106,11 @@ class Processes:
 class Demo:
     """The steps; `directory` holds the files."""
 
-    def __init__(self, processes: Processes, directory: Path):
+    def __init__(self, processes: Processes, directory: Path, length: int, round_trips: int):
         self.processes = processes
         self.directory = directory
+        self.length = length
+        self.round_trips = round_trips
         self.input = directory / "input"
         self.output = directory / "output"
         self.digest = ""
@@ -115,7 +120,7 @@ class Demo:
         library = Path(sysconfig.get_path("stdlib"))
         files = sorted(path for path in library.rglob("*") if path.is_file())
         digest = hashlib.sha256()
-        left = FILE_LENGTH
+        left = self.length
         with open(self.input, "wb") as output:
             while left:
                 before = left
@@ -186,7 +191,7 @@ class Demo:
     def plain(self, kind: str) -> dict[str, Any]:
         """Round trips over plain sockets of `kind`, tcp or udp."""
         server, port = self.start_server(f"{kind}-pong")
-        count = [str(ROUND_TRIPS), str(WARM_UP), str(MESSAGE_LENGTH)]
+        count = [str(self.round_trips), str(WARM_UP), str(MESSAGE_LENGTH)]
         client = self.processes.start(str(HERE / "sockets.py"), f"{kind}-ping", port, *count)
         result = self.processes.finish(client)
         self.processes.finish(server)
@@ -224,11 +229,12 @@ def udp_channels(first_port: int) -> list[str]:
 def run(demo: Demo) -> list[Row]:
     """Every step, with a word on stdout before it."""
     rows = []
+    trips = demo.round_trips
     with demo.driver() as directory:
         step("over shared memory")
-        rows.append(demo.measure("Pillion, shared memory", directory, [IPC_CHANNEL] * 3, ROUND_TRIPS))
+        rows.append(demo.measure("Pillion, shared memory", directory, [IPC_CHANNEL] * 3, trips))
         step("over UDP")
-        rows.append(demo.measure("Pillion, UDP", directory, udp_channels(40_121), ROUND_TRIPS))
+        rows.append(demo.measure("Pillion, UDP", directory, udp_channels(40_121), trips))
     step("over UDP, with 5 % of datagrams dropped, doubled or reordered")
     with demo.driver("--loss", f"{FAULTS}|mask={FAULT_TYPES}") as directory:
         rows.append(
@@ -236,7 +242,7 @@ def run(demo: Demo) -> list[Row]:
                 "Pillion, UDP, 5 % faults",
                 directory,
                 udp_channels(40_131),
-                ROUND_TRIPS_WITH_FAULTS,
+                min(trips, ROUND_TRIPS_WITH_FAULTS),
             )
         )
         if not rows[-1].retransmits:
@@ -270,9 +276,9 @@ def format_table(rows: list[Row]) -> str:
 
 
 def working_directory() -> Path:
-    """A fresh directory in memory if that has room for two copies of the file, else on disk."""
-    base = None
-    if os.path.isdir("/dev/shm") and shutil.disk_usage("/dev/shm").free > 4 * FILE_LENGTH:
+    """A fresh directory where TMPDIR says, in memory if there is room, or where else it may be."""
+    base = os.environ.get("TMPDIR")
+    if not base and os.path.isdir("/dev/shm") and shutil.disk_usage("/dev/shm").free > ROOM_NEEDED:
         base = "/dev/shm"
     return Path(tempfile.mkdtemp(prefix="pillion-demo-", dir=base))
 
@@ -281,6 +287,10 @@ def main() -> int:
     def stop(signum: int, frame: object) -> None:
         raise SystemExit(128 + signum)
 
+    parser = argparse.ArgumentParser(description="Move a file and time round trips.")
+    parser.add_argument("--mib", type=int, default=DEFAULT_MIB, help="length of the file")
+    parser.add_argument("--round-trips", type=int, default=ROUND_TRIPS, help="how many to time")
+    args = parser.parse_args()
     signal.signal(signal.SIGTERM, stop)
     started = time.monotonic()
     with ExitStack() as stack:
@@ -288,11 +298,11 @@ def main() -> int:
         stack.callback(shutil.rmtree, directory, ignore_errors=True)
         processes = Processes()
         stack.callback(processes.close)
-        demo = Demo(processes, directory)
+        demo = Demo(processes, directory, args.mib << 20, args.round_trips)
         try:
             source = demo.make_input()
             print(
-                f"Moving {FILE_LENGTH >> 20} MiB made from {source} between two processes and "
+                f"Moving {args.mib} MiB made from {source} between two processes and "
                 f"timing round trips of {MESSAGE_LENGTH} bytes\n(Python "
                 f"{sys.version.split()[0]}, {len(os.sched_getaffinity(0))} processors)"
             )

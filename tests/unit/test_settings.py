@@ -313,6 +313,12 @@ def test_what_a_default_shows_is_read_back(name):
     assert setting.read(setting.describe(value)) == value
 
 
+def test_repr_shows_what_was_given():
+    assert repr(load({"AERON_MAX_RESEND": "2"}, mtu_length="2k")) == (
+        "DriverSettings(mtu_length=2048, max_resend=2)"
+    )
+
+
 def test_dump_names_every_property():
     dump = load(mtu_length=2048).format_configuration()
     assert "    aeron.mtu.length=2k\n" in dump

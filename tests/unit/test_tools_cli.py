@@ -144,9 +144,7 @@ def test_help_of_every_command_shows_examples_and_exit_codes(command, capsys):
     assert caught.value.code == 0
     text = capsys.readouterr().out
     assert text.startswith(f"usage: pillion {command} ")
-    assert f"examples:\n  pillion {'pong' if command == 'ping' else command}" in text or (
-        "examples:\n" in text and f"pillion {command}" in text.split("examples:")[1]
-    )
+    assert f"  pillion {command}" in text[text.index("examples:") :]
     assert "exit codes:" in text
 
 

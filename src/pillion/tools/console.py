@@ -28,10 +28,10 @@ EXIT_INCOMPLETE = 5
 EXIT_INTERRUPTED = 128 + signal.SIGINT
 
 EXIT_CODES = """exit codes:
-  0  done                          4  timed out
-  1  failed, one line says why     5  the stream was cut off
-  2  wrong use of the command      130, 143  stopped by SIGINT, SIGTERM
-  3  no living driver"""
+  0  done                     4         timed out
+  1  failed, as it says       5         the stream was cut off
+  2  wrong use                130, 143  stopped by SIGINT, SIGTERM
+  3  no living driver         141       who reads the output has closed it"""
 
 DEFAULT_STREAM_ID = 1001
 DEFAULT_CHANNEL = "aeron:udp?endpoint=localhost:20121"
@@ -51,7 +51,7 @@ def make_parser(command: str, summary: str, details: str, examples: str) -> argp
     return argparse.ArgumentParser(
         prog=f"pillion {command}",
         description=f"{summary}\n\n{details.strip()}",
-        epilog=f"examples:\n{examples.rstrip()}\n\n{EXIT_CODES}",
+        epilog=f"examples:\n{examples.strip(chr(10))}\n\n{EXIT_CODES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -220,7 +220,9 @@ class Traffic:
         self._next_ns = 0
 
     def add(self, messages: int, length: int) -> None:
-        """Count a batch."""
+        """Count a batch, unless it is empty."""
+        if not messages:
+            return
         now_ns = time.monotonic_ns()
         self.first_ns = self.first_ns or now_ns
         self.last_ns = now_ns
@@ -242,7 +244,7 @@ class Traffic:
 
     def finish(self) -> None:
         """The last line, on a terminal only."""
-        if self._shows:
+        if self._shows and self.messages:
             sys.stderr.write(f"\r\x1b[K{self.describe()} in {self.seconds:.1f} s\n")
             sys.stderr.flush()
 

@@ -73,10 +73,11 @@ Filter = Callable[["CounterRecord"], bool]
 def run(arguments: list[str]) -> int:
     args = _parser().parse_args(arguments)
     wanted = make_filter(args)
-    cnc = open_cnc(args)
     with termination_as_exit():
         previous = Sample(0, {})
         while True:
+            # Opened again each time: a driver that was started again has a new file.
+            cnc = open_cnc(args)
             if args.json:
                 print_json(snapshot(cnc, wanted))
             else:
