@@ -32,10 +32,8 @@ def whole_frames():
         frames.error(b"reason"),
         frames.rttm(),
         frames.rttm(flags=0),
-        struct.pack("<iBBHiii", 20, 0, 0,
-        frames.RSP_SETUP, 1001, 10, 5),
-        struct.pack("<iBBH", 22, 0, 0,
-        frames.RES) + bytes(14),
+        struct.pack("<iBBHiii", 20, 0, 0, frames.RSP_SETUP, 1001, 10, 5),
+        struct.pack("<iBBH", 22, 0, 0, frames.RES) + bytes(14),
     ]
 
 

@@ -582,6 +582,10 @@ def test_rejection(wire):
     assert wire.count("ERROR_FRAMES_SENT") == 6
     assert wire.positions() == (64, 64)
     assert wire.image.stream.last_packet_ns == at
+    assert not wire.image.stream.is_drained
+    assert drain(wire.reader) == [b"a"]
+    wire.step()
+    assert wire.image.stream.is_drained
     with pytest.raises(ValueError, match="1023"):
         wire.image.stream.reject(b"x" * 1024)
 

@@ -165,25 +165,32 @@ def _send_status(agent: cython.pointer(Receiver), image: cython.pointer(ImageStr
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _flow_control(agent: cython.pointer(Receiver), image: cython.pointer(ImageStruct)) -> cython.int:
-    """Schedule and send status messages as the consumers move on; zero what everybody has read."""
+def _slowest(image: cython.pointer(ImageStruct)) -> int64_t:
+    """The slowest consumer's position. Nobody can honestly have read what is not there."""
     smallest: int64_t = NOBODY
     largest: int64_t = 0
+    positions_range(cython.address(image.subscribers), image.clean_position, image.rebuild_position,
+                    cython.address(smallest), cython.address(largest))
+    store_release_i64(cython.address(image.slowest_subscriber), smallest)
+    return smallest
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _flow_control(agent: cython.pointer(Receiver), image: cython.pointer(ImageStruct)) -> cython.int:
+    """Schedule and send status messages as the consumers move on; zero what everybody has read."""
+    smallest: int64_t = _slowest(image)
     target: int64_t
     mode: int32_t = load_acquire_i32(cython.address(image.mode))
     due: cython.bint = image.sm_due or mode != image.sent_mode or (
         agent.context.now_ns - image.last_sm_ns >= image.sm_timeout_ns)
-    # Nobody can honestly have read what is not there.
-    if positions_range(cython.address(image.subscribers), image.clean_position, image.rebuild_position,
-                       cython.address(smallest), cython.address(largest)) and (
-        smallest > image.next_sm_position + image.window // 4
-    ):
+    if smallest != NOBODY and smallest > image.next_sm_position + image.window // 4:
         target = smallest - image.log.term_length
         image.clean_position = log_clean(image.log, image.clean_position, target)
         image.clean_position = log_clean(image.log, image.clean_position, target)
         image.next_sm_position = smallest
         due = True
-    store_release_i64(cython.address(image.slowest_subscriber), smallest)
     if not due or mode == MODE_SILENT or image.superseded:
         return 0
     _send_status(agent, image, mode)
@@ -197,6 +204,7 @@ def _serve(agent: cython.pointer(Receiver), image: cython.pointer(ImageStruct)) 
     position: int64_t
     work: cython.int = 0
     if load_acquire_i32(cython.address(image.rejected)):
+        _slowest(image)
         if agent.context.now_ns - image.last_sm_ns < image.sm_timeout_ns and image.sent_mode == MODE_SILENT:
             return 0
         # At once and then at each status message interval.
@@ -259,11 +267,7 @@ def _remove_image(agent: cython.pointer(Receiver), image: cython.pointer(ImageSt
 @cython.exceptval(check=False)
 def _add_subscriber(image: cython.pointer(ImageStruct), position: cython.pointer(int64_t)) -> int64_t:
     """The new subscriber's position: the slowest's, or where the stream was rebuilt to. -1: no memory."""
-    smallest: int64_t = NOBODY
-    largest: int64_t = 0
-    positions_range(cython.address(image.subscribers), image.clean_position, image.rebuild_position,
-                    cython.address(smallest), cython.address(largest))
-    smallest = min(smallest, image.rebuild_position)
+    smallest: int64_t = min(_slowest(image), image.rebuild_position)
     if not list_add(cython.address(image.subscribers), position):
         return -1
     store_release_i64(position, smallest)

@@ -402,7 +402,7 @@ def publication_update_limit(pub):
             terms = (limit >> bits) - (pub.clean_position >> bits)
             if terms < 2 or (terms == 2 and pub.clean_position & (pub.log.term_length - 1)):
                 _set_limit(pub, limit)
-            return 1
+                return 1
     elif pub.publisher_limit > pub.sender_position:
         _set_limit(pub, pub.sender_position)
         pub.clean_position = log_clean(pub.log, pub.clean_position, pub.sender_position - pub.log.term_length)

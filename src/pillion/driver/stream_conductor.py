@@ -117,7 +117,7 @@ def _serve(stream: cython.pointer(IpcStruct)) -> cython.int:
             if terms < 2 or (terms == 2 and stream.clean_position & (stream.log.term_length - 1)):
                 _set_limit(stream, limit)
                 stream.trip_limit = limit + stream.window // 8
-            return 1
+                return 1
     elif stream.publisher_limit > stream.consumer_position:
         _set_limit(stream, stream.consumer_position)
         stream.trip_limit = stream.consumer_position
