@@ -2,6 +2,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PEERS := .cache/peers
+# The modules that have a type stub, which are the compiled ones: tests/unit/test_stubs.py sees to that.
+STUBBED = $(subst /,.,$(patsubst src/%.pyi,%,$(shell find src -name '*.pyi')))
 
 .DEFAULT_GOAL := help
 .PHONY: help build test demo lint docs peers clean
@@ -10,7 +12,7 @@ help:
 	@echo "make demo   set up, then move a real file over shared memory and UDP and print a table"
 	@echo "make test   set up, then run every test (real peers are skipped with the reason when absent)"
 	@echo "make peers  fetch the real Aeron (C through pyaeron, Java) for the interop tests"
-	@echo "make lint   ruff and mypy"
+	@echo "make lint   ruff, mypy, and the stubs compared with the compiled modules"
 	@echo "make docs   build the documentation"
 	@echo "make build  compile the core in place; PILLION_ONLY=pillion.a,pillion.b limits it"
 
@@ -18,7 +20,7 @@ $(VENV)/.tools: pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "python3 is missing: apt-get install python3 python3-venv python3-dev"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed; set PYTHON=..."; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "cannot make a virtual environment: apt-get install python3-venv"; exit 1; }
-	$(BIN)/python -m pip install -q --upgrade "setuptools>=77" wheel "Cython>=3.1" "pytest>=8" "pytest-timeout>=2.3" "hypothesis>=6.100" "ruff>=0.6" "mypy>=1.11"
+	$(BIN)/python -m pip install -q --upgrade "setuptools>=77" wheel "Cython>=3.1" "pytest>=8" "pytest-timeout>=2.3" "hypothesis>=6.100" "ruff>=0.6" "mypy>=1.18"
 	@echo "../../../../src" > $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/pillion-src.pth
 	@touch $@
 
@@ -35,9 +37,11 @@ test: build peers
 demo: build
 	$(BIN)/python demo/demo.py
 
-lint: $(VENV)/.tools
-	$(BIN)/ruff check src tests demo setup.py
+lint: build
+	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/stubtest $(STUBBED) --concise --ignore-disjoint-bases --ignore-unused-allowlist \
+	  --allowlist tests/stubtest_allowlist.txt
 
 docs: build
 	$(BIN)/python -m pip install -q "sphinx>=7.3" furo "myst-parser>=3"

@@ -117,6 +117,8 @@ def _no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if request.node.stash.get(_FAILED, False):
         return              # the traceback of a failure holds everything: there is one thing to say already
+    # Objects that outlive their `close` keep their mappings: pytest keeps the fixtures' values until later.
+    request.node.funcargs.clear()
     left = _held() - before
     deadline = time.monotonic() + LEAK_PATIENCE_S
     while left and time.monotonic() < deadline:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import FAST, wait_until
 
 import pillion
 from pillion.client.client import Client
@@ -26,6 +25,7 @@ from pillion.errors import (
 )
 from pillion.memory.cnc import CncFile
 from pillion.protocol.ids import CounterType, SystemCounter
+from support import FAST, wait_until
 
 
 def test_a_stopped_driver_says_so(start_driver: Callable[..., MediaDriver]) -> None:
@@ -225,7 +225,7 @@ def small_file_system(tmp_path: Path) -> Iterator[Callable[[int], str]]:
 
     yield mount
     for where in mounted:
-        subprocess.run(["umount", str(where)], check=True)
+        subprocess.run(["umount", "-l", str(where)], check=True)
 
 
 def test_too_little_space_for_a_driver_is_said_with_numbers(

@@ -6,13 +6,13 @@ import os
 from collections.abc import Callable
 
 import pytest
-from conftest import wait_until
 from streams import messages, transfer
 
 import pillion
 from pillion.client.client import Client
 from pillion.driver.media_driver import MediaDriver
 from pillion.protocol.ids import SystemCounter
+from support import wait_until
 
 STREAM = 1001
 
@@ -47,9 +47,7 @@ def test_a_full_window_pushes_back_and_frees_up(client: Client) -> None:
         sent += 1
         assert sent < 10_000
     assert publication.available_window <= 0
-    count = 0
-    while subscription.poll(lambda buffer, header: None, 64):
-        count += 1
+    wait_until(lambda: subscription.poll(lambda buffer, header: None, 1000) > 100, "consumed")
     wait_until(lambda: publication.offer(payload) > 0, "room again")
 
 
@@ -119,6 +117,7 @@ def test_a_session_filter_takes_only_its_session(client: Client) -> None:
     wait_until(lambda: wanted.is_connected, "connected")
     assert wanted.session_id == 7
     assert not other.is_connected
+    wait_until(lambda: subscription.images, "image")
     assert [image.session_id for image in subscription.images] == [7]
 
 

@@ -7,13 +7,13 @@ import struct
 from collections.abc import Callable
 
 import pytest
-from conftest import free_port, wait_until
 
 from pillion.client.client import Client
 from pillion.driver.media_driver import MediaDriver
 from pillion.errors import ChannelError, ErrorCode, RegistrationError
 from pillion.memory.cnc import CncFile
 from pillion.protocol.ids import CommandType, SystemCounter
+from support import free_port, wait_until
 
 STREAM = 3001
 UDP = "aeron:udp?endpoint=localhost:40456"

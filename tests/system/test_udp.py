@@ -7,13 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import free_port, wait_until
 from streams import messages, transfer
 
 from pillion.client.client import Client
 from pillion.driver.media_driver import MediaDriver
 from pillion.driver.setting_values import LossRates
 from pillion.protocol.ids import CounterType, SystemCounter
+from support import free_port, wait_until
 
 STREAM = 2001
 

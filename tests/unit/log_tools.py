@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from memory_tools import fill, get, put, take
 
-from pillion.client.publication import ExclusivePublication, Publication
+from pillion.client.publication import new_publication
 from pillion.memory.counters import CountersManager
 from pillion.memory.log_buffer import LOG_EXCLUSIVE, LogBuffer, LogSpec
 from pillion.memory.mapped_file import MappedFile
@@ -92,6 +92,15 @@ class Log:
         return found
 
 
+class NoConductor:
+    """What a publication asks of its conductor."""
+
+    closed = None
+
+    def registration_of_counter(self, counter_id: int) -> int:
+        return -1
+
+
 class Writer:
     """A publication over a log, with the counter that limits it."""
 
@@ -100,18 +109,16 @@ class Writer:
         self.memory = MappedFile.anonymous(8 * (512 + 128))
         self.counters = CountersManager(self.memory, 0, 8 * 512, 8 * 512, 8 * 128)
         self.limit_id = self.counters.allocate(1, b"", "pub-lmt", value=limit)
-        kind = ExclusivePublication if exclusive else Publication
-        self.publication: Any = kind(
-            None, log.buffer, self.counters, "aeron:ipc", 42, 42, self.limit_id, -1
-        )
+        self.publication = self.again(exclusive=exclusive)
 
     def set_limit(self, limit: int) -> None:
         self.counters.set_value(self.limit_id, limit)
 
     def again(self, *, exclusive: bool = False) -> Any:
         """Another publication object over the same log and limit."""
-        kind = ExclusivePublication if exclusive else Publication
-        return kind(None, self.log.buffer, self.counters, "aeron:ipc", 43, 42, self.limit_id, -1)
+        return new_publication(
+            exclusive, NoConductor(), self.log.buffer, self.counters, "aeron:ipc", 42, 42, self.limit_id, -1
+        )
 
 
 def new_writer(

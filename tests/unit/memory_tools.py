@@ -34,6 +34,14 @@ def fill(owner: MappedFile, offset: int, data: bytes) -> None:
         view[offset : offset + len(data)] = data
 
 
+def become_nobody() -> None:
+    """In a forked child of root: give up the right to write everywhere."""
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+
+
 @contextmanager
 def forked(*bodies: Callable[[], None]) -> Iterator[list[int]]:
     """Run each body in a child process; on leaving, wait for all and fail if one failed."""

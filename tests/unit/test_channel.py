@@ -505,8 +505,10 @@ def test_errors_and_channels_can_be_pickled() -> None:
 
 # ---- properties -----------------------------------------------------------------------------------------------------
 
-NAMES = st.text(alphabet=st.characters(blacklist_characters="=|\0", blacklist_categories=("Cs",)), min_size=1, max_size=12)
-TEXTS = st.text(alphabet=st.characters(blacklist_characters="|\0", blacklist_categories=("Cs",)), min_size=1, max_size=20)
+NAME_CHARACTERS = st.characters(blacklist_characters="=|\0", blacklist_categories=("Cs",))
+TEXT_CHARACTERS = st.characters(blacklist_characters="|\0", blacklist_categories=("Cs",))
+NAMES = st.text(alphabet=NAME_CHARACTERS, min_size=1, max_size=12)
+TEXTS = st.text(alphabet=TEXT_CHARACTERS, min_size=1, max_size=20)
 
 
 @given(st.sampled_from(["udp", "ipc"]), st.dictionaries(NAMES, TEXTS, max_size=8), st.booleans())

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from memory_tools import become_nobody, forked
 
 from pillion.errors import CncFileError, CncNotReadyError, DirectoryError, DriverIncompatibleError
 from pillion.memory.cnc import CncFile
@@ -211,7 +212,7 @@ def test_corrupt_lengths(tmp_path: Path, image: bytes, offset: int, length: int)
         cnc.counters_reader().scan()
         cnc.read_errors()
         return
-    with pytest.raises(CncFileError, match="corrupt|sections need"):
+    with pytest.raises(CncFileError, match=r"corrupt|sections need"):
         CncFile.open(str(tmp_path))
 
 
@@ -240,11 +241,31 @@ def test_no_space_is_an_exception_with_numbers(tmp_path: Path, monkeypatch: pyte
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_directory_that_may_not_be_written(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    with pytest.raises(PermissionError):
-        create(tmp_path)
+def test_directory_that_may_not_be_written(aeron_dir: str) -> None:
+    os.chmod(aeron_dir, 0o555)
+
+    def body() -> None:
+        become_nobody()
+        with pytest.raises(PermissionError, match=r"cnc\.dat"):
+            create(aeron_dir)
+
+    with forked(body):
+        pass
+    assert os.listdir(aeron_dir) == []
+
+
+def test_file_that_may_not_be_opened(aeron_dir: str) -> None:
+    create(aeron_dir).publish_version()
+    os.chmod(aeron_dir, 0o555)
+    os.chmod(f"{aeron_dir}/cnc.dat", 0o000)
+
+    def body() -> None:
+        become_nobody()
+        with pytest.raises(PermissionError, match=r"cnc\.dat"):
+            CncFile.open(aeron_dir)
+
+    with forked(body):
+        pass
 
 
 def test_is_not_made_by_hand() -> None:

@@ -200,7 +200,7 @@ def test_the_largest_sparse_log(tmp_path: Path) -> None:
 def test_corrupt_metadata_is_refused(tmp_path: Path, offset: int, value: int) -> None:
     log = Log.create(tmp_path)
     put(log.file, "i", log.metadata + offset, value)
-    with pytest.raises(LogFileError, match="1.logbuffer"):
+    with pytest.raises(LogFileError, match=r"1\.logbuffer"):
         LogBuffer.open(str(tmp_path / "1.logbuffer"))
 
 
@@ -318,7 +318,6 @@ def test_positions_that_are_none(tmp_path: Path, position: int) -> None:
     buffer = Log.create(tmp_path).buffer
     for call in (
         lambda: buffer.clean(position, 64),
-        lambda: buffer.unblock(position),
         lambda: buffer.scan_available(position, 64),
         lambda: buffer.find_contiguous(position, 64),
         lambda: buffer.find_gap(position, 64),
@@ -495,6 +494,16 @@ def test_unblock_leaves_what_is_not_blocked(tmp_path: Path) -> None:
     log.fill(0, 0, frame(0, b"x"))
     assert not log.buffer.unblock(0), "committed"
     assert log.buffer.producer_position == 64
+
+
+def test_unblock_where_no_frame_can_start(tmp_path: Path) -> None:
+    log = Log.create(tmp_path)
+    log.set_tail(0, 7, 192)
+    before = bytes(log.file)
+    assert not log.buffer.unblock(4)
+    with pytest.raises(ValueError, match="position=-32"):
+        log.buffer.unblock(-32)
+    assert bytes(log.file) == before
 
 
 def test_unblock_does_not_touch_what_nobody_claimed(tmp_path: Path) -> None:

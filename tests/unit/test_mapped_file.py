@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from memory_tools import become_nobody, forked
 
 from pillion.errors import DirectoryError
 from pillion.memory.counters import CountersManager, CountersReader
@@ -79,11 +80,17 @@ def test_create_in_a_missing_or_closed_directory(tmp_path: Path) -> None:
         MappedFile.create(str(tmp_path / "none" / "file"), 100)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_create_where_nothing_may_be_written(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    with pytest.raises(PermissionError):
-        MappedFile.create(str(tmp_path / "file"), 100)
+def test_create_where_nothing_may_be_written(aeron_dir: str) -> None:
+    os.chmod(aeron_dir, 0o555)
+
+    def body() -> None:
+        become_nobody()
+        with pytest.raises(PermissionError):
+            MappedFile.create(f"{aeron_dir}/file", 100)
+
+    with forked(body):
+        pass
+    assert os.listdir(aeron_dir) == []
 
 
 def test_create_larger_than_the_file_system(tmp_path: Path) -> None:

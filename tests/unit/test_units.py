@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -79,7 +80,7 @@ def test_numbers(text: str, number: int) -> None:
      "2147483648", "-2147483649", "4294967296", "0xffffffffff", "9" * 5000],
 )  # fmt: skip
 def test_no_numbers(text: str) -> None:
-    with pytest.raises(ValueError, match="is not a whole number|is outside"):
+    with pytest.raises(ValueError, match=r"is not a whole number|is outside"):
         parse_int(text, INT32_MIN, INT32_MAX)
 
 
@@ -132,10 +133,8 @@ def test_round_trips(value: int) -> None:
 def test_any_text_is_read_or_refused(text: str) -> None:
     parsers: list[Callable[[str], Any]] = [parse_size, parse_duration_ns, parse_int, parse_bool]
     for parse in parsers:
-        try:
-            parse(text)
-        except ValueError as error:
-            assert type(error) is ValueError
+        with suppress(ValueError):
+            assert parse(text) is not None
 
 
 def test_powers_of_two() -> None:

@@ -197,13 +197,12 @@ class ClientConductor:
             self.settings.driver_agent_invoker()
         if self.settings.use_conductor_agent_invoker or attempt >= 200:
             self.do_work()
-        if attempt < 100:
-            return
-        # Not sleep(0): that sleeps for the kernel's timer slack, a hundred times as long.
-        if attempt < 200:
-            os.sched_yield()
-        else:
-            time.sleep(min((attempt - 199) * 1e-6, 0.001))
+        if attempt >= 100:
+            # Not sleep(0): CPython sleeps for the kernel's timer slack then, 50 us and more.
+            if attempt < 200:
+                os.sched_yield()
+            else:
+                time.sleep(min((attempt - 199) * 1e-6, 0.001))
 
     # Events.
 

@@ -6,7 +6,7 @@ while the ring is full.
 
 from __future__ import annotations
 
-import time
+import os
 from collections import deque
 from typing import Any
 
@@ -46,7 +46,7 @@ class DriverProxy:
         for _ in range(_ATTEMPTS):
             if self._ring.write(command, message):
                 return
-            time.sleep(0)
+            os.sched_yield()
         raise BufferFullError(f"the command buffer of {self._description} is full: it is overloaded or stopped")
 
     def send_unsent(self) -> None:

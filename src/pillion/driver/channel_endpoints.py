@@ -320,7 +320,9 @@ class Endpoints:
 
     def close(self) -> None:
         """The agents have stopped: close every socket."""
-        for endpoint in (*self.senders, *self.receivers):
+        endpoints: list[SendChannelEndpoint | ReceiveChannelEndpoint]
+        endpoints = [*self.senders, *self.receivers]
+        for endpoint in endpoints:
             endpoint.native = None
             endpoint.transport.close()
 

@@ -150,6 +150,7 @@ def _on_status_message(agent: cython.pointer(Sender), endpoint: cython.pointer(S
     else:
         _refresh_receiver(agent, pub, sm.receiver_id)
     pub.has_initial_connection = True
+    pub.receiver_window = sm.receiver_window
     # Unicast flow control: as far as any receiver ever allowed.
     if position + sm.receiver_window > pub.sender_limit:
         pub.sender_limit = position + sm.receiver_window

@@ -30,6 +30,17 @@ _REVOKED = 2
 class SetUp:
     """A set-up frame that asks for an image, as the receiver reported it."""
 
+    stream_id: int
+    session_id: int
+    initial_term_id: int
+    active_term_id: int
+    term_offset: int
+    term_length: int
+    mtu_length: int
+    ttl: int
+    flags: int
+    source: bytes
+
     def __init__(self, fields: tuple[Any, ...]) -> None:
         (
             self.stream_id,
@@ -47,7 +58,7 @@ class SetUp:
     @property
     def join_position(self) -> int:
         terms = (self.active_term_id - self.initial_term_id) & 0xFFFFFFFF
-        return int(terms * self.term_length + self.term_offset)
+        return terms * self.term_length + self.term_offset
 
 
 class ImageStream(Stream):

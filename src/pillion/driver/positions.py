@@ -47,13 +47,14 @@ def list_free(list):
 def positions_range(positions, low, high, smallest, largest):
     """Slowest and fastest position; False when nobody consumes.
 
-    A position is a word that a client can write, so it is held to `low..high`, where an honest one always lies.
+    A position is a word that a client can write, so it is held to `low..high` and to the start of a frame, where an honest
+    one always lies.
     Acquire: what a consumer has read, it has read before it stored its position, so it may be overwritten now.
     """
     index: int32_t
     position: int64_t
     for index in range(positions.count):
-        position = load_acquire_i64(positions.items[index])
+        position = load_acquire_i64(positions.items[index]) & ~cython.cast(int64_t, 31)
         if position < low:
             position = low
         if position > high:

@@ -113,8 +113,6 @@ class PublicationsIndex:
         stream = self._by_native.pop(native, None)
         if stream is None:
             return None
-        if stream in self.ipc:
-            self.ipc.remove(stream)  # type: ignore[arg-type]
-        else:
-            self.network.remove(stream)  # type: ignore[arg-type]
+        streams: list[IpcStream] | list[NetworkStream] = self.ipc if stream in self.ipc else self.network
+        streams.remove(stream)  # type: ignore[arg-type]  # it is of the list's kind
         return stream

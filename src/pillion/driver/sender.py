@@ -161,10 +161,13 @@ def _send_heartbeat(agent: cython.pointer(Sender), pub: cython.pointer(NetworkSt
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _collect(out: cython.pointer(Outgoing), pub: cython.pointer(NetworkStruct), position: int64_t, room: int64_t) -> cython.void:
+def _collect(out: cython.pointer(Outgoing), pub: cython.pointer(NetworkStruct), position: int64_t, room: int64_t,
+             patience: int64_t) -> cython.void:
     """Whole frames from `position`, at most `room` of the stream, as datagrams of at most the MTU.
 
     Datagrams of one size that follow each other in the log form one run, which a transport may hand over in one piece.
+    Of padding only the header needs room, since it may be longer than any window; one that is not longer than `patience`
+    waits until all of it has room, because a receiver drops what reaches more than half a term beyond its last word.
     """
     term: cython.pointer(uint8_t)
     data: cython.pointer(uint8_t)
@@ -183,6 +186,13 @@ def _collect(out: cython.pointer(Outgoing), pub: cython.pointer(NetworkStruct), 
         if available <= 0:
             out.limited = load_acquire_i32(data) > 0
             return
+        if padding > 0 and available + padding > room and padding + DATA_HEADER_LENGTH <= patience:
+            out.limited = True
+            room = 0
+            padding = 0
+            available -= DATA_HEADER_LENGTH
+            if available == 0:
+                return
         if run != cython.NULL and data == run.data + run.length and available <= run.segment_size and (
             run.length % run.segment_size == 0
         ):
@@ -226,9 +236,9 @@ def _send_data(agent: cython.pointer(Sender), pub: cython.pointer(NetworkStruct)
     total: int64_t = 0
     sent: cython.int
     window: int64_t = pub.sender_limit - pub.sender_position
-    _collect(out, pub, pub.sender_position, window)
+    _collect(out, pub, pub.sender_position, window, pub.receiver_window // 2)
     if out.count == 0:
-        if pub.track_limits and (window <= 0 or (out.limited and window < pub.log.mtu_length)):
+        if pub.track_limits and (window <= 0 or out.limited):
             # Once for each time the limit is run into, not for each cycle that it holds.
             pub.track_limits = False
             bump(pub.snd_bpe, 1)
@@ -266,7 +276,7 @@ def _resend(agent: cython.pointer(Sender), pub: cython.pointer(NetworkStruct)) -
         pub.resend_budget_ns = agent.context.now_ns + pub.resend_linger_ns
         pub.resend_budget = resend_window(pub)
     while position < end and pub.resend_budget > 0:
-        _collect(out, pub, position, min(end, pub.sender_position) - position)
+        _collect(out, pub, position, min(end, pub.sender_position) - position, 0)
         if out.count == 0:
             break
         sent = _hand_out(agent, pub, cython.address(total))

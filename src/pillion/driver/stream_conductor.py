@@ -128,6 +128,7 @@ def _add_subscriber(stream: cython.pointer(IpcStruct), position: cython.pointer(
     """The new subscriber's position: the slowest's, and if it is alone the furthest anybody ever read. -1: no memory."""
     smallest: int64_t = NOBODY
     largest: int64_t = 0
+    _serve(stream)                                  # how far the consumers are by now, not when we parked
     positions_range(cython.address(stream.subscribers), stream.clean_position, stream.consumer_position,
                     cython.address(smallest), cython.address(largest))
     smallest = min(smallest, stream.consumer_position)

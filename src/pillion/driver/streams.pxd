@@ -64,6 +64,7 @@ cdef struct NetworkStruct:         # owner: sender
     int64_t* snd_naks
     int64_t window
     int64_t sender_limit           # what snd_lmt says
+    int32_t receiver_window        # of the last status message
     int64_t publisher_limit        # what pub_lmt says
     int64_t clean_position
     int64_t max_spy_position

@@ -81,7 +81,8 @@ def _write_message(log: cython.pointer(Log), term: cython.pointer(uint8_t), offs
         if payload == left:
             flags = flags | FLAG_END
         at = term + offset
-        _begin_frame(log, at, cython.cast(int32_t, payload + DATA_HEADER_LENGTH), flags, TYPE_DATA, offset, term_id, reserved)
+        _begin_frame(log, at, cython.cast(int32_t, payload + DATA_HEADER_LENGTH), flags, TYPE_DATA, offset, term_id,
+                     reserved)
         copied = 0
         while copied < payload:
             chunk = parts[part].length - used
@@ -110,7 +111,8 @@ def _required(log: cython.pointer(Log), total: int64_t) -> int64_t:
         return align_frame(total + DATA_HEADER_LENGTH)
     whole: int64_t = total // log.max_payload_length
     rest: int64_t = total - whole * log.max_payload_length
-    return whole * (log.max_payload_length + DATA_HEADER_LENGTH) + (align_frame(rest + DATA_HEADER_LENGTH) if rest else 0)
+    tail: int64_t = align_frame(rest + DATA_HEADER_LENGTH) if rest else 0
+    return whole * (log.max_payload_length + DATA_HEADER_LENGTH) + tail
 
 
 @cython.cfunc
@@ -127,7 +129,8 @@ def _refused(log: cython.pointer(Log), at: int64_t, total: int64_t) -> int64_t:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _pad_rest(log: cython.pointer(Log), term: cython.pointer(uint8_t), offset: int32_t, term_id: int32_t) -> cython.void:
+def _pad_rest(log: cython.pointer(Log), term: cython.pointer(uint8_t), offset: int32_t,
+              term_id: int32_t) -> cython.void:
     length: int32_t = log.term_length - offset
     if length > 0:
         _begin_frame(log, term + offset, length, FLAGS_UNFRAGMENTED, TYPE_PAD, offset, term_id, 0)
@@ -261,7 +264,8 @@ def exclusive_append_padding(log, state, limit, length):
     at: cython.pointer(uint8_t)
     if position > 0:
         at = log.terms[state.partition] + state.term_offset
-        _begin_frame(log, at, length + DATA_HEADER_LENGTH, FLAGS_UNFRAGMENTED, TYPE_PAD, state.term_offset, state.term_id, 0)
+        _begin_frame(log, at, length + DATA_HEADER_LENGTH, FLAGS_UNFRAGMENTED, TYPE_PAD, state.term_offset,
+                     state.term_id, 0)
         store_release_i32(at, length + DATA_HEADER_LENGTH)
         state.term_offset += cython.cast(int32_t, need)
     return position

@@ -48,7 +48,7 @@ def _describe(version: int) -> str:
 
 
 class CncFile:
-    """A mapped `cnc.dat`. `create` is the driver's, `open` a client's; both check everything before they hand it out."""
+    """A mapped `cnc.dat`. `create` is the driver's, `open` a client's; both check everything before they return."""
 
     def __init__(self):
         raise TypeError("use CncFile.create or CncFile.open")
@@ -106,7 +106,8 @@ class CncFile:
         else:
             raise CncFileError(f"{path} is not a regular file", path=path)
         if size <= CNC_METADATA_LENGTH:
-            raise CncNotReadyError(f"{path} has {size} bytes: its driver is still starting, or it is not a cnc file", path=path)
+            raise CncNotReadyError(
+                f"{path} has {size} bytes: its driver is still starting, or it is not a cnc file", path=path)
         raw: cython.pointer(CncMetadata) = cython.cast(cython.pointer(CncMetadata), cnc.mapped.address)
         version = load_acquire_i32(cython.address(raw.cnc_version))
         if version == 0:

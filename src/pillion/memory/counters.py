@@ -65,7 +65,8 @@ class CountersReader:
         if metadata_offset % 8 or values_offset % 8:
             raise ValueError(f"counters at {metadata_offset} and {values_offset} are not aligned to 8 bytes")
         self.owner = owner
-        self.metadata = cython.cast(cython.pointer(CounterMetadata), owner.address + cython.cast(int64_t, metadata_offset))
+        self.metadata = cython.cast(
+            cython.pointer(CounterMetadata), owner.address + cython.cast(int64_t, metadata_offset))
         self.values = cython.cast(cython.pointer(CounterValue), owner.address + cython.cast(int64_t, values_offset))
         self.capacity = min(metadata_length // COUNTER_METADATA_LENGTH, values_length // COUNTER_VALUE_LENGTH)
 
@@ -131,7 +132,8 @@ class CountersReader:
         self._check(counter_id)
         self.owner.check_writable()
         raw = text.encode("utf-8", "replace")
-        length: int32_t = min(max(load_acquire_i32(cython.address(self.metadata[counter_id].label_length)), 0), MAX_LABEL_LENGTH)
+        length: int32_t = load_acquire_i32(cython.address(self.metadata[counter_id].label_length))
+        length = min(max(length, 0), MAX_LABEL_LENGTH)
         raw = raw[:MAX_LABEL_LENGTH - length]
         count: cython.size_t = len(raw)
         source: cython.p_char = raw
@@ -246,7 +248,7 @@ class CountersManager(CountersReader):
         self.values[counter_id].reference_id = reference_id
 
     def free(self, counter_id: int32_t, now_ms: int64_t) -> None:
-        """Give the counter back; its id is reused after `free_to_reuse_ms`. Raises `ValueError` if it is not allocated."""
+        """Give the counter back; its id is reused after `free_to_reuse_ms`. `ValueError` if it is not allocated."""
         self._check(counter_id)
         slot: cython.pointer(CounterMetadata) = cython.address(self.metadata[counter_id])
         if load_acquire_i32(cython.address(slot.state)) != COUNTER_ALLOCATED:

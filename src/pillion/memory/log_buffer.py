@@ -10,12 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import cython
-from cython.cimports.libc.stdint import int32_t, int64_t, uint8_t, uint64_t
+from cython.cimports.libc.stdint import int32_t, int64_t, uint8_t
 from cython.cimports.libc.string import memcpy, memset
 from cython.cimports.pillion.memory.atomics import (
     cas_i32,
     cas_i64,
-    fence_release,
     load_acquire_i32,
     load_acquire_i64,
     load_acquire_u8,
@@ -99,7 +98,8 @@ def log_file_length(term_length: int, page_size: int) -> int:
 def log_producer_position(log):
     # The tail is read after the count it belongs to (acquire): a rotation in between only makes the position older.
     count: int32_t = load_acquire_i32(cython.address(log.metadata.active_term_count))
-    tail: int64_t = load_acquire_i64(cython.address(log.metadata.term_tail_counters[cython.cast(cython.uint, count) % 3]))
+    index: cython.uint = cython.cast(cython.uint, count) % 3
+    tail: int64_t = load_acquire_i64(cython.address(log.metadata.term_tail_counters[index]))
     return compute_position(term_id_of_tail(tail), offset_of_tail(tail, log.term_length), log.position_bits,
                             log.initial_term_id)
 
@@ -107,7 +107,8 @@ def log_producer_position(log):
 def log_rotate(log, term_count, term_id):
     next_term_id: int32_t = wrap_add(term_id, 1)
     next_count: int32_t = wrap_add(term_count, 1)
-    tail: cython.pointer(int64_t) = cython.address(log.metadata.term_tail_counters[cython.cast(cython.uint, next_count) % 3])
+    index: cython.uint = cython.cast(cython.uint, next_count) % 3
+    tail: cython.pointer(int64_t) = cython.address(log.metadata.term_tail_counters[index])
     expected: int32_t = wrap_add(next_term_id, -3)
     raw: int64_t
     while True:
@@ -143,7 +144,8 @@ def log_clean(log, clean_position, target):
 def _pad(log: cython.pointer(Log), term: cython.pointer(uint8_t), term_id: int32_t, offset: int32_t,
          length: int32_t) -> cython.void:
     frame: cython.pointer(DataHeader) = cython.cast(cython.pointer(DataHeader), term + offset)
-    memcpy(term + offset + 4, cython.cast(cython.pointer(uint8_t), log.metadata.default_header) + 4, DATA_HEADER_LENGTH - 4)
+    header: cython.pointer(uint8_t) = cython.cast(cython.pointer(uint8_t), log.metadata.default_header)
+    memcpy(term + offset + 4, header + 4, DATA_HEADER_LENGTH - 4)
     frame.type = TYPE_PAD
     frame.term_offset = offset
     frame.term_id = term_id
@@ -195,7 +197,7 @@ def log_unblock(log, position):
 
 
 def log_scan(log, position, max_bytes, padding):
-    """Bytes of whole frames from `position`, at most `max_bytes`; a padding frame ends the scan, its rest in `padding`."""
+    """Bytes of whole frames from `position`, at most `max_bytes`; a padding frame ends it, its rest in `padding`."""
     offset: int64_t = position & (log.term_length - 1)
     term: cython.pointer(uint8_t) = log.terms[partition_of_position(position, log.position_bits)]
     limit: int64_t = log.term_length - offset
@@ -329,7 +331,8 @@ class LogBuffer:
         if page < 4096 or page > MAX_TERM_LENGTH or page & (page - 1):
             raise LogFileError(f"{self.file.path}: page size {page} is not a power of two in 4 KiB..1 GiB")
         if log_file_length(length, page) != self.file.length:
-            raise LogFileError(f"{self.file.path} has {self.file.length} bytes, its metadata says {log_file_length(length, page)}")
+            raise LogFileError(
+                f"{self.file.path} has {self.file.length} bytes, its metadata says {log_file_length(length, page)}")
         if mtu <= DATA_HEADER_LENGTH or mtu % 32 or mtu > 65504:
             raise LogFileError(f"{self.file.path}: mtu {mtu} is not a multiple of 32 in 64..65504")
         index: cython.size_t
@@ -429,7 +432,12 @@ class LogBuffer:
         return log_clean(cython.address(self.log), clean_position, target)
 
     def unblock(self, position: int) -> bool:
-        """Pad over what a dead or stuck publisher left at `position`. True if something was unblocked."""
+        """Pad over what a dead or stuck publisher left at `position`. True if something was unblocked.
+
+        False for a position where no frame can start: it may come from a counter that a client wrote.
+        """
+        if position % 32:
+            return False
         _check_position(position)
         return log_unblock(cython.address(self.log), position)
 
@@ -462,7 +470,8 @@ class LogBuffer:
         return log_find_gap(cython.address(self.log), position, limit)
 
     def __repr__(self) -> str:
-        return f"LogBuffer({self.file.path!r}, session {self.log.session_id}, stream {self.log.stream_id}, terms of {self.log.term_length})"
+        return (f"LogBuffer({self.file.path!r}, session {self.log.session_id}, stream {self.log.stream_id}, "
+                f"terms of {self.log.term_length})")
 
 
 def _check_position(position: int) -> None:

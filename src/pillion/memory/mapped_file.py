@@ -1,8 +1,8 @@
 """Files mapped into memory: the one place that calls `mmap`.
 
 A `MappedFile` unmaps when the object dies and never before, so a pointer into it is good for as long as somebody holds
-a reference to the object: that is what lets a view outlive the image, client or driver it came from. Creation refuses to
-follow links and to overwrite, and makes sure of the space first, so that a full file system is an exception with
+a reference to the object: that is what lets a view outlive the image, client or driver it came from. Creation refuses
+to follow links and to overwrite, and makes sure of the space first, so that a full file system is an exception with
 numbers and not a SIGBUS later.
 """
 

@@ -6,8 +6,9 @@ against the message and raises `MalformedCommandError`; trailing bytes are toler
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from struct import Struct
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pillion.errors import MalformedCommandError
 from pillion.protocol.ids import CommandType, ResponseType
@@ -190,7 +191,7 @@ def _align4(length: int) -> int:
     return (length + 3) & ~3
 
 
-def _unpack(layout: Struct, message: bytes, name: str) -> tuple:  # type: ignore[type-arg]
+def _unpack(layout: Struct, message: bytes, name: str) -> tuple[Any, ...]:
     if len(message) < layout.size:
         raise MalformedCommandError(f"{name}: {len(message)} bytes, at least {layout.size} are needed")
     return layout.unpack_from(message)
@@ -241,7 +242,9 @@ def encode_destination(client_id: int, correlation_id: int, registration_id: int
     return _DESTINATION.pack(client_id, correlation_id, registration_id, len(text)) + text
 
 
-def encode_remove_destination_by_id(client_id: int, correlation_id: int, registration_id: int, destination_id: int) -> bytes:
+def encode_remove_destination_by_id(
+    client_id: int, correlation_id: int, registration_id: int, destination_id: int
+) -> bytes:
     return _TWO_IDS.pack(client_id, correlation_id, registration_id, destination_id)
 
 
@@ -336,7 +339,12 @@ def _decode_next_session(message: bytes, name: str) -> GetNextSessionId:
     return GetNextSessionId(*_unpack(_STREAM, message, name))
 
 
-_COMMANDS = {
+Command = (
+    AddPublication | AddSubscription | Remove | Destination | RemoveDestinationById | AddCounter | ClientCommand
+    | TerminateDriver | RejectImage | GetNextSessionId
+)
+
+_COMMANDS: dict[CommandType, Callable[[bytes, str], Command]] = {
     CommandType.ADD_PUBLICATION: _decode_publication,
     CommandType.ADD_EXCLUSIVE_PUBLICATION: _decode_publication,
     CommandType.ADD_SUBSCRIPTION: _decode_subscription,
@@ -356,11 +364,6 @@ _COMMANDS = {
     CommandType.REMOVE_DESTINATION_BY_ID: _decode_remove_destination_by_id,
     CommandType.GET_NEXT_SESSION_ID: _decode_next_session,
 }
-
-Command = (
-    AddPublication | AddSubscription | Remove | Destination | RemoveDestinationById | AddCounter | ClientCommand
-    | TerminateDriver | RejectImage | GetNextSessionId
-)
 
 
 def decode_command(type_id: int, message: bytes) -> Command:
@@ -422,7 +425,7 @@ def encode_publication_error(event: PublicationErrorEvent) -> bytes:
 
 def _decode_publication_ready(message: bytes, name: str) -> PublicationReady:
     fields = _unpack(_PUBLICATION_READY, message, name)
-    return PublicationReady(*fields[:6], _text(message, 36, fields[6], name))
+    return PublicationReady._make((*fields[:6], _text(message, 36, fields[6], name)))
 
 
 def _decode_subscription_ready(message: bytes, name: str) -> SubscriptionReady:
@@ -433,12 +436,13 @@ def _decode_available_image(message: bytes, name: str) -> AvailableImage:
     fields = _unpack(_AVAILABLE_IMAGE, message, name)
     log_name = _text(message, 32, fields[5], name)
     at = 32 + _align4(fields[5])
-    return AvailableImage(*fields[:5], log_name, _text(message, at + 4, _int(message, at, name), name))
+    source = _text(message, at + 4, _int(message, at, name), name)
+    return AvailableImage._make((*fields[:5], log_name, source))
 
 
 def _decode_unavailable_image(message: bytes, name: str) -> UnavailableImage:
     fields = _unpack(_UNAVAILABLE_IMAGE, message, name)
-    return UnavailableImage(*fields[:3], _text(message, 24, fields[3], name))
+    return UnavailableImage._make((*fields[:3], _text(message, 24, fields[3], name)))
 
 
 def _decode_counter_event(message: bytes, name: str) -> CounterEvent:
@@ -461,10 +465,16 @@ def _decode_error(message: bytes, name: str) -> ErrorEvent:
 def _decode_publication_error(message: bytes, name: str) -> PublicationErrorEvent:
     fields = _unpack(_PUBLICATION_ERROR, message, name)
     text = _take(message, 68, fields[10], name).decode("utf-8", "replace")
-    return PublicationErrorEvent(*fields[:6], (fields[6], fields[7], fields[8]), fields[9], text)
+    address = (fields[6], fields[7], fields[8])
+    return PublicationErrorEvent._make((*fields[:6], address, fields[9], text))
 
 
-_EVENTS = {
+Event = (
+    ErrorEvent | AvailableImage | PublicationReady | IdEvent | UnavailableImage | SubscriptionReady | CounterEvent
+    | PublicationErrorEvent | NextSessionId
+)
+
+_EVENTS: dict[ResponseType, Callable[[bytes, str], Event]] = {
     ResponseType.ERROR: _decode_error,
     ResponseType.AVAILABLE_IMAGE: _decode_available_image,
     ResponseType.PUBLICATION_READY: _decode_publication_ready,
@@ -479,11 +489,6 @@ _EVENTS = {
     ResponseType.PUBLICATION_ERROR: _decode_publication_error,
     ResponseType.NEXT_SESSION_ID: _decode_next_session_id,
 }
-
-Event = (
-    ErrorEvent | AvailableImage | PublicationReady | IdEvent | UnavailableImage | SubscriptionReady | CounterEvent
-    | PublicationErrorEvent | NextSessionId
-)
 
 
 def decode_event(type_id: int, message: bytes) -> Event:

@@ -131,7 +131,9 @@ class SystemCounter(IntEnum):
 CONTROL_PROTOCOL_VERSION = 1 << 16
 
 
-def system_counter_labels(mode: str, version: str, threshold: str = "100ms", resolver_threshold: str = "5s") -> list[str]:
+def system_counter_labels(
+    mode: str, version: str, threshold: str = "100ms", resolver_threshold: str = "5s"
+) -> list[str]:
     """Labels of the 46 system counters in the order of their ids."""
     return [
         "Bytes sent",

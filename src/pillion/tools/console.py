@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 from pillion.directory import default_aeron_dir
 
@@ -169,6 +169,19 @@ def termination_as_exit() -> Iterator[None]:
         signal.signal(signal.SIGTERM, previous)
 
 
+@contextmanager
+def open_or_standard(file: str, standard: IO[str], flags: int) -> Iterator[int]:
+    """A descriptor of `file`, or for "-" that of `standard`, which stays open."""
+    if file == "-":
+        yield standard.fileno()
+        return
+    descriptor = os.open(file, flags | os.O_CLOEXEC, 0o666)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
 def write_all(descriptor: int, data: bytes) -> None:
     """Write all of `data`, whatever a pipe takes at a time."""
     view = memoryview(data)
@@ -225,10 +238,7 @@ class Traffic:
 
     def describe(self) -> str:
         rate = self.bytes / self.seconds if self.seconds else 0.0
-        return (
-            f"{self.verb} {self.messages:,} messages, {format_bytes(self.bytes)}, "
-            f"{format_bytes(rate)}/s"
-        )
+        return f"{self.verb} {self.messages:,} messages, {format_bytes(self.bytes)}, {format_bytes(rate)}/s"
 
     def finish(self) -> None:
         """The last line, on a terminal only."""

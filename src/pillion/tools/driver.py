@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+from collections.abc import Callable
 
 from pillion.driver.properties import environment_name, read_properties
 from pillion.driver.settings import DriverSettings, describe_settings
@@ -35,14 +36,20 @@ def run(arguments: list[str]) -> int:
         print(settings_table())
         return 0
     settings = load_settings(args)
+    # Until there is a driver to stop, a signal ends its construction.
+    on_stop(lambda: sys.exit(0))
     from pillion.driver.media_driver import MediaDriver
 
-    driver = MediaDriver(settings)
-    with driver:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda signum, frame: driver.request_stop())
+    with MediaDriver(settings) as driver:
+        on_stop(driver.request_stop)
         driver.run_until_stopped()
     return 0
+
+
+def on_stop(stop: Callable[[], object]) -> None:
+    """Call `stop` when this process is told to end."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda signum, frame: stop())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -56,9 +63,7 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         help="set a property; can be given again",
     )
-    parser.add_argument(
-        "properties", nargs="*", metavar="FILE", help="properties files, read in this order"
-    )
+    parser.add_argument("properties", nargs="*", metavar="FILE", help="properties files, read in this order")
     parser.add_argument(
         "--threading",
         metavar="MODE",
@@ -69,18 +74,10 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="delete the directory first, even if a living driver uses it",
     )
-    parser.add_argument(
-        "--delete-on-shutdown", action="store_true", help="delete the directory at the end"
-    )
-    parser.add_argument(
-        "--loss", metavar="RATES", help="lose, double and reorder datagrams at random"
-    )
-    parser.add_argument(
-        "--print-configuration", action="store_true", help="print all settings at the start"
-    )
-    parser.add_argument(
-        "--list-settings", action="store_true", help="print what can be set, and stop"
-    )
+    parser.add_argument("--delete-on-shutdown", action="store_true", help="delete the directory at the end")
+    parser.add_argument("--loss", metavar="RATES", help="lose, double and reorder datagrams at random")
+    parser.add_argument("--print-configuration", action="store_true", help="print all settings at the start")
+    parser.add_argument("--list-settings", action="store_true", help="print what can be set, and stop")
     return parser
 
 

@@ -58,9 +58,7 @@ def _read(args: argparse.Namespace) -> list[ErrorRecord]:
 
     mapped = MappedFile.open(args.file, read_only=True)
     if not 0 <= args.offset <= len(mapped):
-        raise ValueError(
-            f"--offset {args.offset} is outside the {len(mapped)} bytes of {args.file}"
-        )
+        raise ValueError(f"--offset {args.offset} is outside the {len(mapped)} bytes of {args.file}")
     found = read_errors(mapped, args.offset, len(mapped) - args.offset)
     return found
 

@@ -107,11 +107,7 @@ def join_lines(messages: list[bytes]) -> bytes:
 def join_records(messages: list[bytes]) -> bytes:
     """Each message with its length before it."""
     return b"".join(
-        [
-            part
-            for message in messages
-            for part in (len(message).to_bytes(RECORD_PREFIX_LENGTH, "little"), message)
-        ]
+        [part for message in messages for part in (len(message).to_bytes(RECORD_PREFIX_LENGTH, "little"), message)]
     )
 
 

@@ -44,9 +44,7 @@ def stream_key(type_id: int, key: bytes) -> StreamKey | None:
     """The stream in a counter's key; None for counters of something else."""
     if type_id not in STREAM_TYPES:
         return None
-    session_id, stream_id, length = (
-        int.from_bytes(key[at : at + 4], "little", signed=True) for at in (8, 12, 16)
-    )
+    session_id, stream_id, length = (int.from_bytes(key[at : at + 4], "little", signed=True) for at in (8, 12, 16))
     channel = key[_CHANNEL_OFFSET : _CHANNEL_OFFSET + max(0, length)]
     return StreamKey(session_id, stream_id, channel.decode("utf-8", "replace"))
 
@@ -83,9 +81,7 @@ def open_cnc(args: argparse.Namespace) -> CncFile:
             return CncFile.open(directory, read_only=True)
         except (FileNotFoundError, CncNotReadyError) as error:
             if time.monotonic() > deadline:
-                found = (
-                    error if isinstance(error, CncNotReadyError) else f"no driver in {directory}"
-                )
+                found = error if isinstance(error, CncNotReadyError) else f"no driver in {directory}"
                 raise DriverTimeoutError(
                     f"{found}; waited {args.timeout} s. Name the directory with --dir, or start a "
                     f"driver with `pillion driver --dir {directory}`"

@@ -84,12 +84,8 @@ def format_result(result: dict[str, Any]) -> str:
 
 def add_ping_pong_arguments(parser: argparse.ArgumentParser) -> None:
     """The two channels, and how to wait."""
-    parser.add_argument(
-        "-c", "--channel", default=PING_CHANNEL, metavar="URI", help="ping (default: %(default)s)"
-    )
-    parser.add_argument(
-        "-s", "--stream", type=int, default=PING_STREAM_ID, metavar="ID", help="its stream id"
-    )
+    parser.add_argument("-c", "--channel", default=PING_CHANNEL, metavar="URI", help="ping (default: %(default)s)")
+    parser.add_argument("-s", "--stream", type=int, default=PING_STREAM_ID, metavar="ID", help="its stream id")
     parser.add_argument(
         "-C",
         "--pong-channel",
@@ -97,9 +93,7 @@ def add_ping_pong_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="URI",
         help="pong (default: %(default)s)",
     )
-    parser.add_argument(
-        "-S", "--pong-stream", type=int, default=PONG_STREAM_ID, metavar="ID", help="its stream id"
-    )
+    parser.add_argument("-S", "--pong-stream", type=int, default=PONG_STREAM_ID, metavar="ID", help="its stream id")
     parser.add_argument(
         "--idle",
         choices=IDLE_CHOICES,
@@ -170,8 +164,7 @@ class Pinger:
         self.received = 0
         if args.length > self.publication.max_message_length:
             raise CommandError(
-                f"--length {args.length} is above the longest message of "
-                f"{self.publication.max_message_length} bytes"
+                f"--length {args.length} is above the longest message of {self.publication.max_message_length} bytes"
             )
         self.handler: Any = self._on_pong
         if args.length > self.publication.max_payload_length:
@@ -257,13 +250,10 @@ class Pinger:
         attempt = 0
         while publication.offer(self.message) < 0:
             if not publication.is_connected:
-                raise CommandError(
-                    f"pong went away after {self.received} round trips", EXIT_INCOMPLETE
-                )
+                raise CommandError(f"pong went away after {self.received} round trips", EXIT_INCOMPLETE)
             if time.monotonic_ns() > intended_ns + self.timeout_ns:
                 raise CommandError(
-                    f"pong took nothing for {self.args.timeout} s, after {self.received} round "
-                    "trips",
+                    f"pong took nothing for {self.args.timeout} s, after {self.received} round trips",
                     EXIT_TIMED_OUT,
                 )
             # Keep taking pongs: a full way back would block the way there.

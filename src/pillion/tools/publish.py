@@ -19,6 +19,7 @@ from pillion.tools.console import (
     connect,
     idle,
     make_parser,
+    open_or_standard,
     positive_seconds,
     print_json,
     say,
@@ -59,8 +60,11 @@ _LINGER_LIMIT_S = 60.0
 
 def run(arguments: list[str]) -> int:
     args = _parser().parse_args(arguments)
-    source = _open(args.file)
-    with termination_as_exit(), connect(args, "publish") as client:
+    with (
+        open_or_standard(args.file, sys.stdin, os.O_RDONLY) as source,
+        termination_as_exit(),
+        connect(args, "publish") as client,
+    ):
         publication = client.add_exclusive_publication(args.channel, args.stream)
         traffic = Traffic("sent", quiet=args.quiet)
         sender = Sender(publication, traffic, args.timeout)
@@ -112,10 +116,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress on a terminal")
     add_client_arguments(parser)
     return parser
-
-
-def _open(file: str) -> int:
-    return sys.stdin.fileno() if file == "-" else os.open(file, os.O_RDONLY | os.O_CLOEXEC)
 
 
 class Sender:
@@ -181,10 +181,7 @@ class Sender:
         if self.publication.is_closed:
             return f"the client was closed after {self.traffic.messages:,} messages"
         if self.publication.is_connected or self.publication.position > 0:
-            return (
-                f"the subscriber of {self._stream()} went away after "
-                f"{self.traffic.messages:,} messages"
-            )
+            return f"the subscriber of {self._stream()} went away after {self.traffic.messages:,} messages"
         return f"nobody subscribes to {self._stream()}"
 
 
@@ -206,9 +203,7 @@ def consumed_position(client: Client, publication: ExclusivePublication) -> int 
     return min(sent or local, default=None)
 
 
-def await_consumed(
-    client: Client, publication: ExclusivePublication, timeout: float | None
-) -> None:
+def await_consumed(client: Client, publication: ExclusivePublication, timeout: float | None) -> None:
     """Wait for the end of the stream to arrive; raises `CommandError` if the subscribers leave."""
     end = publication.position
     reached: int | None = 0
@@ -228,8 +223,7 @@ def await_consumed(
             )
         if timeout is not None and time.monotonic() - moved > timeout:
             raise CommandError(
-                f"the last {end - (reached or 0):,} bytes were not consumed: nothing moved for "
-                f"{timeout} s",
+                f"the last {end - (reached or 0):,} bytes were not consumed: nothing moved for {timeout} s",
                 EXIT_TIMED_OUT,
             )
         attempt += 1
@@ -241,8 +235,7 @@ def await_linger(client: Client, publication: ExclusivePublication) -> None:
     deadline = time.monotonic() + _LINGER_LIMIT_S
     attempt = 0
     while time.monotonic() < deadline and any(
-        record.type_id == CounterType.SENDER_POSITION
-        and record.registration_id == publication.original_registration_id
+        record.type_id == CounterType.SENDER_POSITION and record.registration_id == publication.original_registration_id
         for record in client.counters.scan()
     ):
         attempt += 1

@@ -94,9 +94,7 @@ def run(arguments: list[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = make_parser("stat", "Show the driver's counters.", DETAILS, EXAMPLES)
     add_inspection_arguments(parser)
-    parser.add_argument(
-        "-w", "--watch", action="store_true", help="print again and again, until interrupted"
-    )
+    parser.add_argument("-w", "--watch", action="store_true", help="print again and again, until interrupted")
     parser.add_argument(
         "-u",
         "--interval",
@@ -105,21 +103,15 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="time between prints (default: %(default)s)",
     )
-    parser.add_argument(
-        "--rates", action="store_true", help="with --watch: also the change a second"
-    )
+    parser.add_argument("--rates", action="store_true", help="with --watch: also the change a second")
     parser.add_argument(
         "--type",
         action="append",
         metavar="TYPE",
         help="only this type, as id or name (1 or publisher_limit); can be given again",
     )
-    parser.add_argument(
-        "--label", type=_pattern, metavar="REGEX", help="only labels that contain this"
-    )
-    parser.add_argument(
-        "--channel", type=_pattern, metavar="REGEX", help="only channels that contain this"
-    )
+    parser.add_argument("--label", type=_pattern, metavar="REGEX", help="only labels that contain this")
+    parser.add_argument("--channel", type=_pattern, metavar="REGEX", help="only channels that contain this")
     parser.add_argument("--session", type=int, metavar="ID", help="only this session")
     parser.add_argument("--stream", type=int, metavar="ID", help="only this stream")
     parser.add_argument("--identity", type=int, metavar="ID", help="only this registration id")
@@ -172,9 +164,7 @@ def header(cnc: CncFile) -> dict[str, Any]:
     }
 
 
-def format_counters(
-    cnc: CncFile, records: list[CounterRecord], rates: dict[int, float] | None = None
-) -> str:
+def format_counters(cnc: CncFile, records: list[CounterRecord], rates: dict[int, float] | None = None) -> str:
     """Counters as the Aeron tools print them: id, value, label."""
     head = header(cnc)
     lines = [
@@ -187,10 +177,7 @@ def format_counters(
         rate = ""
         if rates is not None:
             rate = f"{rates.get(record.counter_id, 0.0):>+16,.0f}/s"
-        lines.append(
-            f"{record.counter_id:>{id_width}}: {record.value:>{_VALUE_WIDTH},}{rate} - "
-            f"{record.label}"
-        )
+        lines.append(f"{record.counter_id:>{id_width}}: {record.value:>{_VALUE_WIDTH},}{rate} - {record.label}")
     return "\n".join(lines)
 
 

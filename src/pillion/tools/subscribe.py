@@ -19,6 +19,7 @@ from pillion.tools.console import (
     connect,
     idle,
     make_parser,
+    open_or_standard,
     positive_seconds,
     print_json,
     termination_as_exit,
@@ -54,8 +55,12 @@ _COUNT_LINGER_S = 0.1
 
 def run(arguments: list[str]) -> int:
     args = _parser().parse_args(arguments)
-    output = _open(args.output)
-    with termination_as_exit(), connect(args, "subscribe") as client:
+    creation = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    with (
+        open_or_standard(args.output, sys.stdout, creation) as output,
+        termination_as_exit(),
+        connect(args, "subscribe") as client,
+    ):
         arrived: deque[Image] = deque()
         client.add_subscription(args.channel, args.stream, on_available_image=arrived.append)
         traffic = Traffic("received", quiet=args.quiet)
@@ -76,21 +81,13 @@ def run(arguments: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = make_parser(
-        "subscribe", "Write what a stream brings to a file or to stdout.", DETAILS, EXAMPLES
-    )
+    parser = make_parser("subscribe", "Write what a stream brings to a file or to stdout.", DETAILS, EXAMPLES)
     add_stream_arguments(parser)
-    parser.add_argument(
-        "-f", "--format", choices=FORMATS, default="lines", help="as the publisher has it"
-    )
-    parser.add_argument(
-        "-o", "--output", default="-", metavar="FILE", help="output (default: -, which is stdout)"
-    )
+    parser.add_argument("-f", "--format", choices=FORMATS, default="lines", help="as the publisher has it")
+    parser.add_argument("-o", "--output", default="-", metavar="FILE", help="output (default: -, which is stdout)")
     ends = parser.add_mutually_exclusive_group()
     ends.add_argument("--once", action="store_true", help="take the first stream only")
-    ends.add_argument(
-        "--follow", action="store_true", help="go on when a stream has ended: more may come"
-    )
+    ends.add_argument("--follow", action="store_true", help="go on when a stream has ended: more may come")
     parser.add_argument(
         "-n",
         "--count",
@@ -114,18 +111,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _open(file: str) -> int:
-    if file == "-":
-        return sys.stdout.fileno()
-    return os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
-
-
 class Receiver:
     """Takes images as they arrive, writes what they bring, and knows when all have ended."""
 
-    def __init__(
-        self, args: argparse.Namespace, arrived: deque[Image], output: int, traffic: Traffic
-    ):
+    def __init__(self, args: argparse.Namespace, arrived: deque[Image], output: int, traffic: Traffic):
         from pillion.client.assembler import FragmentAssembler
 
         self.args = args
@@ -160,8 +149,7 @@ class Receiver:
             timeout = self.args.timeout
             if timeout is not None and time.monotonic() - last > timeout:
                 raise CommandError(
-                    f"nothing arrived on {self.args.channel} stream {self.args.stream} for "
-                    f"{timeout} s",
+                    f"nothing arrived on {self.args.channel} stream {self.args.stream} for {timeout} s",
                     EXIT_TIMED_OUT,
                 )
             attempt += 1

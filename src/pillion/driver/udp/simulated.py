@@ -20,6 +20,7 @@ from cython.cimports.pillion.driver.udp.transport import (
     random_unit,
 )
 
+from pillion.driver.events import decode_address
 from pillion.driver.udp.transport import encode_address
 
 if not cython.compiled:
@@ -378,6 +379,32 @@ class SimulatedTransport(DatagramTransport):
     def clear_rules(self) -> None:
         """From now on everything this port sends arrives at once."""
         self.port.rule_count = 0
+
+    def send(self, data: bytes, to: tuple | None = None) -> None:
+        """Send one datagram by hand, to (host, port) or to the peer."""
+        address: Address
+        raw: cython.p_char = data
+        length: cython.size_t = len(data)
+        if to is not None:
+            _set_address(cython.address(address), encode_address(*to))
+            _transmit(cython.address(self.port), cython.cast(cython.pointer(uint8_t), raw), length, cython.address(address))
+        elif self.port.connected:
+            _transmit(cython.address(self.port), cython.cast(cython.pointer(uint8_t), raw), length,
+                      cython.address(self.port.peer))
+        else:
+            raise ValueError("the port is not connected: say where `to`")
+
+    def receive(self) -> list:
+        """Every datagram whose time has come, as (bytes, source as (host, port)). Not while an agent has this port."""
+        found = []
+        packet: cython.pointer(Packet)
+        while self.port.count > 0 and self.port.heap[0].due_ns <= self.port.network.now_ns:
+            packet = _pop(cython.address(self.port))
+            self.port.network.delivered += 1
+            found.append((cython.cast(cython.pointer(uint8_t), cython.address(packet.data[0]))[:packet.length],
+                          decode_address(packet.source.bytes[:packet.source.length])))
+            free(packet)
+        return found
 
     def close(self) -> None:
         """Leave the network; what was on its way here is lost. Again does nothing."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from conftest import wait_until
 
 from pillion.client.client import Client
 from pillion.driver.media_driver import MediaDriver
 from pillion.errors import ClosedError, RegistrationError
 from pillion.protocol.ids import CounterType
+from support import wait_until
 
 
 def test_a_counter_is_seen_by_everybody(

@@ -1,0 +1,3 @@
+from collections.abc import Iterable
+
+def idler_arguments(spec: Iterable[str | int]) -> tuple[int, int, int, int, int]: ...

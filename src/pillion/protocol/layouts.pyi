@@ -1,0 +1,1 @@
+# Nothing for ordinary Python: importing the module checks the layouts.

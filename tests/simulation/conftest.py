@@ -1,0 +1,6 @@
+"""Simulations share the small conductor of the unit tests."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "unit"))
