@@ -148,7 +148,7 @@ class Client:
         return result
 
     def async_add_publication(self, channel: str, stream_id: int) -> int:
-        """Ask only; `poll_async` with the number returned gives the publication when there."""
+        """Ask only; `poll_async` with the number returned gives the publication when it is there."""
         return self._conductor.submit_publication(_channel(channel), _int32(stream_id), False)
 
     def async_add_exclusive_publication(self, channel: str, stream_id: int) -> int:
@@ -234,10 +234,12 @@ class Client:
 
     @property
     def aeron_dir(self) -> str:
+        """The directory of the driver."""
         return self._conductor.settings.aeron_dir
 
     @property
     def settings(self) -> ClientSettings:
+        """What this client was connected with."""
         return self._conductor.settings
 
     @property
@@ -247,6 +249,7 @@ class Client:
 
     @property
     def is_closed(self) -> bool:
+        """True once it was closed or had to end."""
         return self._conductor.closed is not None
 
     def next_correlation_id(self) -> int:

@@ -36,6 +36,7 @@ class Counter:
 
     @property
     def is_closed(self) -> bool:
+        """True once it, or its client, was closed."""
         return self._reader is None
 
     @property
@@ -67,11 +68,13 @@ class Counter:
 
     @property
     def label(self) -> str:
+        """What tools show beside the value."""
         label: str = self._counters.label(self.counter_id)
         return label
 
     @property
     def type_id(self) -> int:
+        """What kind of counter it is; 1000 or more for those of applications."""
         type_id: int = self._counters.type_id(self.counter_id)
         return type_id
 

@@ -123,9 +123,10 @@ class _PublicationBase:
 
     def _append(self, parts, count, total, reserved):
         limit: int64_t = load_acquire_i64(self.limit_address)
+        log: cython.pointer(Log) = cython.address(self.log)
         if self.exclusive:
-            return exclusive_offer(cython.address(self.log), cython.address(self.state), limit, parts, count, total, reserved)
-        return concurrent_offer(cython.address(self.log), limit, parts, count, total, reserved)
+            return exclusive_offer(log, cython.address(self.state), limit, parts, count, total, reserved)
+        return concurrent_offer(log, limit, parts, count, total, reserved)
 
     def offer(self, buffer, reserved_value=0):
         """Write one message: `bytes`, any contiguous buffer, or a list or tuple of buffers, joined.
