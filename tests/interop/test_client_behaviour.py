@@ -295,11 +295,11 @@ def test_blocks_can_be_offered(client: pillion.Client, stream: int) -> None:
     """Across the end of a term as well: the first block of a term makes it current."""
     subscription, publication, image = connected(client, stream)
     source_subscription, source, _ = connected(client, stream + 100_000)
+    blocks: list[bytes] = []
     for _ in range(3000):
         source.send(b"y" * 96)
-        blocks: list[bytes] = []
         assert source_subscription.block_poll(lambda buffer, *_: blocks.append(bytes(buffer)), 65536)
-        block = bytearray(blocks[0])
+        block = bytearray(blocks.pop())
         header = {
             8: publication.position % 65536,
             12: publication.session_id,
@@ -468,7 +468,7 @@ def connected_by_invoking(client: pillion.Client, stream: int) -> tuple[Any, Any
 def test_forgotten_client_is_closed(driver: Driver, stream: int) -> None:
     client = pillion.connect(driver.directory)
     publication = client.add_publication(IPC, stream)
-    with pytest.warns(ResourceWarning, match="unclosed"):
+    with pytest.warns(ResourceWarning, match="unclosed"):  # noqa: PT031
         del client
         gc.collect()
     wait_until("the publication to be closed", lambda: publication.is_closed)

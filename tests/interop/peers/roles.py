@@ -43,7 +43,10 @@ def say(**fields: object) -> None:
 
 def pause(attempts: int) -> None:
     """Give way to the other side at once, and leave it the processor when it takes long."""
-    time.sleep(0 if attempts < 20 else 50e-6)
+    if attempts < 20:
+        os.sched_yield()
+    else:
+        time.sleep(50e-6)
 
 
 def publish(library: Library, args: argparse.Namespace) -> None:
