@@ -7,6 +7,8 @@ import os
 import re
 import subprocess
 import sys
+from collections import deque
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,7 +16,7 @@ from pillion.memory.counters import CounterRecord
 from pillion.memory.error_log import ErrorRecord
 from pillion.memory.loss_report import LossRecord
 from pillion.protocol.ids import CounterType
-from pillion.tools import console, driver, errors, inspection, loss, stat
+from pillion.tools import console, driver, errors, inspection, loss, stat, subscribe
 from pillion.tools.main import COMMANDS, main
 
 
@@ -240,6 +242,48 @@ def test_write_all_writes_all_into_a_narrow_pipe():
     with os.fdopen(reading, "rb") as reader:
         assert reader.read() == data
     thread.join()
+
+
+class EndingImage:
+    """Ends and is closed by another thread while somebody asks whether it has ended."""
+
+    is_closed = False
+    is_publication_revoked = False
+    session_id, source_identity, position = 1, "aeron:ipc", 0
+
+    @property
+    def is_end_of_stream(self):
+        was_over, self.is_closed = self.is_closed, True
+        return was_over
+
+
+def test_stream_that_ends_while_it_is_looked_at_is_not_cut_off():
+    args = subscribe._parser().parse_args([])
+    receiver = subscribe.Receiver(args, deque(), 1, console.Traffic("received"))
+    receiver.images = [EndingImage()]
+    receiver._retire()
+    assert receiver.ended == 0
+    receiver._retire()
+    assert (receiver.ended, receiver.images) == (1, [])
+
+
+def test_stream_that_is_gone_without_its_end_was_cut_off():
+    args = subscribe._parser().parse_args([])
+    receiver = subscribe.Receiver(args, deque(), 1, console.Traffic("received"))
+    image = SimpleNamespace(
+        is_closed=False,
+        is_end_of_stream=False,
+        is_publication_revoked=False,
+        session_id=1,
+        source_identity="aeron:ipc",
+        position=0,
+    )
+    receiver.images = [image]
+    receiver._retire()
+    assert receiver.images == [image]
+    image.is_closed = True
+    with pytest.raises(console.CommandError, match="session 1 from aeron:ipc was cut off"):
+        receiver._retire()
 
 
 def test_commands_are_imported_when_used_and_the_driver_loads_no_client():

@@ -180,8 +180,10 @@ class Receiver:
     def _retire(self) -> None:
         """Let go of images that brought all they had."""
         for image in self.images[:1] if self.one_at_a_time else list(self.images):
+            # In this order: the client's thread may close the image in between, after its end.
+            is_closed = image.is_closed
             over = image.is_end_of_stream
-            if not over and not image.is_closed:
+            if not over and not is_closed:
                 continue
             if not over or image.is_publication_revoked:
                 raise CommandError(
