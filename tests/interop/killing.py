@@ -22,8 +22,7 @@ def clients_of(client: pillion.Client) -> set[int]:
     return {
         record.registration_id
         for record in client.counters.scan()
-        if record.type_id == CounterType.CLIENT_HEARTBEAT
-        and record.registration_id != client.client_id
+        if record.type_id == CounterType.CLIENT_HEARTBEAT and record.registration_id != client.client_id
     }
 
 
@@ -154,9 +153,7 @@ def stop_driver(directory: str, driver: Process, channel: str, stream_id: int) -
         assert client.is_closed
 
 
-def kill_other_driver(
-    left: str, other: str, driver: Process, free_port: Callable[[], int], stream_id: int
-) -> None:
+def kill_other_driver(left: str, other: str, driver: Process, free_port: Callable[[], int], stream_id: int) -> None:
     """A stream each way between two drivers, one of which is killed: the other cleans both up."""
     here, there = channel_of("udp", free_port()), channel_of("udp", free_port())
     told: list[Exception] = []

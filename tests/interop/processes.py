@@ -26,6 +26,14 @@ JAVA_OPENS = [
     "java.base/sun.nio.ch=ALL-UNNAMED",
 ]
 DEADLINE = 60.0
+# For everything but the tests that wait for a time-out: no machine is too busy for these.
+PATIENT_TIMEOUTS = {
+    "AERON_DRIVER_TIMEOUT": "60000",
+    "AERON_CLIENT_LIVENESS_TIMEOUT": "60s",
+    "AERON_IMAGE_LIVENESS_TIMEOUT": "30s",
+    "AERON_PUBLICATION_CONNECTION_TIMEOUT": "30s",
+    "AERON_PUBLICATION_UNBLOCK_TIMEOUT": "120s",
+}
 
 
 def absence(kind: str) -> str:
@@ -71,10 +79,8 @@ def command(kind: str, role: str, settings: Mapping[str, str]) -> list[str]:
 class Process:
     """A peer with its JSON lines on stdout. Ends with the `with` block, whatever happened in it."""
 
-    def __init__(
-        self, kind: str, role: str, *options: object, settings: Mapping[str, str] | None = None
-    ) -> None:
-        settings = settings or {}
+    def __init__(self, kind: str, role: str, *options: object, settings: Mapping[str, str] | None = None) -> None:
+        settings = PATIENT_TIMEOUTS if settings is None else settings
         self.name = f"{kind} {role.split()[0]}"
         self._errors = tempfile.TemporaryFile("w+")
         self._lines: queue.Queue[str | None] = queue.Queue()
@@ -112,14 +118,10 @@ class Process:
         try:
             line = self._lines.get(timeout=timeout)
         except queue.Empty:
-            raise AssertionError(
-                f"{self.name}: no {event!r} within {timeout} s; it wrote: {self.errors()}"
-            ) from None
+            raise AssertionError(f"{self.name}: no {event!r} within {timeout} s; it wrote: {self.errors()}") from None
         if line is None:
             code = self._process.wait(timeout=DEADLINE)
-            raise AssertionError(
-                f"{self.name} ended with {code} before {event!r}; it wrote: {self.errors()}"
-            )
+            raise AssertionError(f"{self.name} ended with {code} before {event!r}; it wrote: {self.errors()}")
         fields: dict[str, Any] = json.loads(line)
         assert fields["event"] == event, f"{self.name}: {line}; it wrote: {self.errors()}"
         return fields

@@ -10,8 +10,8 @@ from itertools import count
 from typing import Any
 
 import pytest
-from conftest import Driver
-from processes import wait_until
+from drivers import Driver
+from processes import PATIENT_TIMEOUTS, wait_until
 
 import pillion
 from pillion.client.client import is_driver_active
@@ -23,8 +23,13 @@ IPC = "aeron:ipc?term-length=64k"
 stream_ids = count(6001)
 
 
-@pytest.fixture(params=["c", "java"])
-def driver(request: pytest.FixtureRequest, shared_driver: Callable[[str], Driver]) -> Driver:
+@pytest.fixture(params=["pillion", "c", "java"])
+def driver(
+    request: pytest.FixtureRequest,
+    shared_driver: Callable[[str], Driver],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Driver:
+    monkeypatch.setenv("AERON_DRIVER_TIMEOUT", PATIENT_TIMEOUTS["AERON_DRIVER_TIMEOUT"])
     return shared_driver(request.param)
 
 
@@ -109,9 +114,7 @@ def gone(client: pillion.Client, registration_id: int) -> set[int]:
 def test_counters_and_their_handlers(client: pillion.Client) -> None:
     made: list[int] = []
     went: list[int] = []
-    client.add_available_counter_handler(
-        lambda counters, registration, counter_id: made.append(registration)
-    )
+    client.add_available_counter_handler(lambda counters, registration, counter_id: made.append(registration))
     leaving = client.add_unavailable_counter_handler(
         lambda counters, registration, counter_id: went.append(registration)
     )
@@ -164,6 +167,7 @@ def test_resolved_port(client: pillion.Client, stream: int) -> None:
     assert subscription.resolved_endpoint is None
 
 
+@pytest.mark.parametrize("driver", ["c", "java"], indirect=True)
 def test_destinations(client: pillion.Client, stream: int, free_port: Callable[[], int]) -> None:
     here = f"aeron:udp?endpoint=127.0.0.1:{free_port()}"
     publication = client.add_publication("aeron:udp?control-mode=manual|term-length=64k", stream)
@@ -182,9 +186,8 @@ def test_destinations(client: pillion.Client, stream: int, free_port: Callable[[
         publication.add_destination(here)
 
 
-def test_receive_destinations(
-    client: pillion.Client, stream: int, free_port: Callable[[], int]
-) -> None:
+@pytest.mark.parametrize("driver", ["c", "java"], indirect=True)
+def test_receive_destinations(client: pillion.Client, stream: int, free_port: Callable[[], int]) -> None:
     here = f"aeron:udp?endpoint=127.0.0.1:{free_port()}|term-length=64k"
     subscription = client.add_subscription("aeron:udp?control-mode=manual", stream)
     subscription.add_destination(here)
@@ -197,17 +200,13 @@ def test_receive_destinations(
 
 
 @pytest.mark.parametrize("media", ["ipc", "udp"])
-def test_rejected_image(
-    driver: Driver, stream: int, free_port: Callable[[], int], media: str
-) -> None:
+def test_rejected_image(driver: Driver, stream: int, free_port: Callable[[], int], media: str) -> None:
     frames: list[Any] = []
     unavailable: list[Any] = []
     udp = f"aeron:udp?endpoint=127.0.0.1:{free_port()}|term-length=64k"
     channel = IPC if media == "ipc" else udp
     with pillion.connect(driver.directory, on_publication_error=frames.append) as client:
-        subscription = client.add_subscription(
-            channel, stream, on_unavailable_image=unavailable.append
-        )
+        subscription = client.add_subscription(channel, stream, on_unavailable_image=unavailable.append)
         publication = client.add_publication(channel, stream)
         wait_until("the image", lambda: subscription.images)
         subscription.images[0].reject("not wanted")
@@ -260,10 +259,7 @@ def test_controlled_poll(client: pillion.Client, stream: int) -> None:
         return on_fragment
 
     start = image.position
-    assert (
-        subscription.controlled_poll(handler([pillion.COMMIT, pillion.CONTINUE, pillion.ABORT]))
-        == 2
-    )
+    assert subscription.controlled_poll(handler([pillion.COMMIT, pillion.CONTINUE, pillion.ABORT])) == 2
     assert seen == [(0, start), (1, start + 64), (2, start + 64)]
     assert image.position == start + 128
     assert subscription.controlled_poll(handler([pillion.BREAK])) == 1
@@ -302,9 +298,7 @@ def test_blocks_can_be_offered(client: pillion.Client, stream: int) -> None:
     for _ in range(3000):
         source.send(b"y" * 96)
         blocks: list[bytes] = []
-        assert source_subscription.block_poll(
-            lambda buffer, *_: blocks.append(bytes(buffer)), 65536
-        )
+        assert source_subscription.block_poll(lambda buffer, *_: blocks.append(bytes(buffer)), 65536)
         block = bytearray(blocks[0])
         header = {
             8: publication.position % 65536,
@@ -421,9 +415,7 @@ def test_handlers_may_use_the_client(driver: Driver, stream: int) -> None:
 
 def test_handler_that_closes_its_client(driver: Driver, stream: int) -> None:
     closed = threading.Event()
-    client = pillion.connect(
-        driver.directory, on_close=closed.set, on_available_image=lambda image: client.close()
-    )
+    client = pillion.connect(driver.directory, on_close=closed.set, on_available_image=lambda image: client.close())
     subscription = client.add_subscription(IPC, stream)
     asked = client.async_add_publication(IPC, stream)
     assert closed.wait(30)

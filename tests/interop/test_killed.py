@@ -7,7 +7,7 @@ from itertools import count
 
 import killing
 import pytest
-from conftest import SHORT_TIMEOUTS, Driver, DriverFactory, require
+from drivers import SHORT_TIMEOUTS, Driver, DriverFactory, require
 from streams import channel_of
 
 pytestmark = pytest.mark.interop

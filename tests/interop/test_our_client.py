@@ -6,7 +6,7 @@ from collections.abc import Callable
 from itertools import count, product
 
 import pytest
-from conftest import Driver, require
+from drivers import Driver, require
 from streams import channel_of, check_stream
 
 pytestmark = pytest.mark.interop
@@ -42,9 +42,7 @@ def test_stream(
     require(driver, publisher, subscriber)
     directory = shared_driver(driver).directory
     channel = channel_of(media, free_port())
-    check_stream(
-        publisher, directory, subscriber, directory, channel, mode=mode, stream_id=next(stream_ids)
-    )
+    check_stream(publisher, directory, subscriber, directory, channel, mode=mode, stream_id=next(stream_ids))
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -71,9 +69,7 @@ def test_between_the_real_drivers(
 
 @pytest.mark.parametrize("driver", DRIVERS)
 @pytest.mark.parametrize("direction", ["out", "in"])
-def test_the_largest_message(
-    shared_driver: Callable[[str], Driver], driver: str, direction: str
-) -> None:
+def test_the_largest_message(shared_driver: Callable[[str], Driver], driver: str, direction: str) -> None:
     """Sixteen megabytes, which needs a term of 128: the largest message there is."""
     require(driver)
     directory = shared_driver(driver).directory

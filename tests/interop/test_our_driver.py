@@ -7,7 +7,7 @@ from itertools import count, product
 
 import killing
 import pytest
-from conftest import SHORT_TIMEOUTS, Driver, DriverFactory, require
+from drivers import SHORT_TIMEOUTS, Driver, DriverFactory, require
 from streams import channel_of, check_stream
 
 pytestmark = pytest.mark.interop
@@ -41,9 +41,7 @@ def test_stream(
     require(publisher, subscriber)
     directory = shared_driver("pillion").directory
     channel = channel_of(media, free_port())
-    check_stream(
-        publisher, directory, subscriber, directory, channel, mode=mode, stream_id=next(stream_ids)
-    )
+    check_stream(publisher, directory, subscriber, directory, channel, mode=mode, stream_id=next(stream_ids))
 
 
 @pytest.mark.parametrize(("from_driver", "to_driver", "publisher", "subscriber", "mode"), PAIRS)
@@ -146,6 +144,4 @@ def test_killed_driver_at_the_other_end(
     left_kind, killed_kind = (other, "pillion") if victim == "ours" else ("pillion", other)
     left = new_driver(left_kind, **SHORT_TIMEOUTS)
     killed = new_driver(killed_kind, **SHORT_TIMEOUTS)
-    killing.kill_other_driver(
-        left.directory, killed.directory, killed.process, free_port, next(stream_ids)
-    )
+    killing.kill_other_driver(left.directory, killed.directory, killed.process, free_port, next(stream_ids))

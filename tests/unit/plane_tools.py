@@ -8,8 +8,8 @@ from __future__ import annotations
 import itertools
 from types import SimpleNamespace
 
-from pillion.client.image import Image
-from pillion.client.publication import ExclusivePublication, Publication
+from pillion.client.image import new_image
+from pillion.client.publication import new_publication
 from pillion.driver.data_plane import DataPlane
 from pillion.driver.events import DriverEvent
 from pillion.driver.streams import (
@@ -29,6 +29,8 @@ from pillion.protocol.ids import SystemCounter
 TERM = 64 * 1024
 MS = 1_000_000
 SECOND = 1_000_000_000
+NO_CONDUCTOR = SimpleNamespace(closed=None, registration_of_counter=lambda counter_id: 0)
+NO_SUBSCRIPTION = SimpleNamespace(registration_id=1)
 _ids = itertools.count(1)
 
 
@@ -165,13 +167,12 @@ class Side:
 
 
 def publication(log, counters, limit, exclusive=False):
-    kind = ExclusivePublication if exclusive else Publication
-    return kind(None, log, counters, "aeron:test", 1, 1, limit, -1)
+    return new_publication(exclusive, NO_CONDUCTOR, log, counters, "aeron:test", 1, 1, limit, -1)
 
 
 def image(log, counters, position):
     """A subscriber's image; its counter is `subscriber_position_id`."""
-    return Image(log, counters, position, log.correlation_id, None, 1, "test")
+    return new_image(log, counters, position, log.correlation_id, NO_SUBSCRIPTION, "test")
 
 
 class Reader:

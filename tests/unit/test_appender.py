@@ -348,6 +348,16 @@ def test_offer_block(tmp_path: Path) -> None:
     assert target.publication.position == len(block)
 
 
+def test_offer_block_at_the_end_of_a_term(tmp_path: Path) -> None:
+    source = new_writer(tmp_path, exclusive=True, term_id=8, term_offset=0)
+    source.publication.offer(b"first of the next term")
+    block = source.log.term(1)[:64]
+    target = Writer(Log.create(tmp_path, "2.logbuffer", term_id=7, term_offset=TERM), exclusive=True)
+    assert target.publication.offer_block(block) == TERM + 64
+    assert target.log.tails() == [(7, TERM + 32), (8, 64), (6, 0)]
+    assert target.log.frame(1, 0).payload == b"first of the next term"
+
+
 def test_closed(tmp_path: Path, exclusive: bool) -> None:
     writer = new_writer(tmp_path, exclusive=exclusive)
     writer.publication._close()

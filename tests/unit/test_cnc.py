@@ -241,6 +241,17 @@ def test_no_space_is_an_exception_with_numbers(tmp_path: Path, monkeypatch: pyte
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_file_system_that_is_too_small(small_file_system: Path) -> None:
+    with pytest.raises(DirectoryError, match=r"cnc\.dat needs 48238592 bytes") as caught:
+        create(
+            small_file_system, to_driver_length=1_049_344, to_clients_length=1_048_704,
+            counter_values_length=8_388_608, error_log_length=4_194_304,
+        )  # fmt: skip
+    assert caught.value.available == 1024 * 1024
+    assert os.listdir(small_file_system) == []
+    create(small_file_system)
+
+
 def test_directory_that_may_not_be_written(aeron_dir: str) -> None:
     os.chmod(aeron_dir, 0o555)
 

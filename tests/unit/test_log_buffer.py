@@ -165,6 +165,14 @@ def test_no_space_is_an_exception_with_numbers(tmp_path: Path, monkeypatch: pyte
     assert (caught.value.needed, caught.value.available) == (200_704, 3 * 4096)
 
 
+@pytest.mark.parametrize("sparse", [True, False])
+def test_a_file_system_that_is_too_small(small_file_system: Path, sparse: bool) -> None:
+    with pytest.raises(DirectoryError, match=r"needs \d+ bytes"):
+        Log.create(small_file_system, term_length=2**20, sparse=sparse)
+    assert os.listdir(small_file_system) == []
+    Log.create(small_file_system, sparse=sparse)
+
+
 @pytest.mark.parametrize(
     ("term_length", "page_size", "expected"),
     [(TERM, 4096, 200_704), (TERM, 2 * 1024 * 1024, 2 * 1024 * 1024), (2**30, 4096, 3 * 2**30 + 4096)],

@@ -101,9 +101,7 @@ class Client:
 
         Raises as `add_publication`.
         """
-        result: ExclusivePublication = self._conductor.wait(
-            self.async_add_exclusive_publication(channel, stream_id)
-        )
+        result: ExclusivePublication = self._conductor.wait(self.async_add_exclusive_publication(channel, stream_id))
         return result
 
     def add_subscription(
@@ -119,9 +117,7 @@ class Client:
         none. Raises as `add_publication`.
         """
         result: Subscription = self._conductor.wait(
-            self.async_add_subscription(
-                channel, stream_id, on_available_image, on_unavailable_image
-            )
+            self.async_add_subscription(channel, stream_id, on_available_image, on_unavailable_image)
         )
         return result
 
@@ -132,14 +128,10 @@ class Client:
         bytes. Raises `ValueError`, and as `add_publication`.
         """
         _check_counter(type_id, label, key)
-        result: Counter = self._conductor.wait(
-            self._conductor.submit_counter(type_id, bytes(key), label)
-        )
+        result: Counter = self._conductor.wait(self._conductor.submit_counter(type_id, bytes(key), label))
         return result
 
-    def add_static_counter(
-        self, type_id: int, registration_id: int, label: str, key: bytes = b""
-    ) -> Counter:
+    def add_static_counter(self, type_id: int, registration_id: int, label: str, key: bytes = b"") -> Counter:
         """A counter that outlives this client.
 
         It is the same for everybody who names the same type and registration id. Raises as
@@ -250,7 +242,7 @@ class Client:
 
     @property
     def counters(self) -> CountersReader:
-        """Every counter of the driver. Frozen once the driver is gone."""
+        """Every counter of the driver. Raises `ClosedError` when the client is closed."""
         return self._conductor.counters
 
     @property
@@ -259,8 +251,9 @@ class Client:
 
     def next_correlation_id(self) -> int:
         """A number nobody else of this driver gets."""
-        self._conductor.check_open()
-        return self._conductor.proxy.next_correlation_id()
+        with self._conductor.lock:
+            self._conductor.check_open()
+            return self._conductor.proxy.next_correlation_id()
 
     def next_session_id(self, stream_id: int) -> int:
         """A session id that is free on `stream_id`."""
@@ -334,9 +327,7 @@ def _channel(channel: object) -> str:
         )
     length = len(text.encode())
     if length > MAX_CHANNEL_LENGTH:
-        raise ChannelError(
-            f"channel of {length} bytes, the longest is {MAX_CHANNEL_LENGTH}", channel=text
-        )
+        raise ChannelError(f"channel of {length} bytes, the longest is {MAX_CHANNEL_LENGTH}", channel=text)
     return text
 
 
@@ -400,9 +391,7 @@ def connect(
     ...     publication = client.add_publication("aeron:ipc", 10)
     """
     if driver_settings and not embedded:
-        raise TypeError(
-            f"unexpected arguments {sorted(driver_settings)}: driver settings need embedded=True"
-        )
+        raise TypeError(f"unexpected arguments {sorted(driver_settings)}: driver settings need embedded=True")
     directory = None if aeron_dir is None else os.fspath(aeron_dir)
     settings = client_settings(
         directory,

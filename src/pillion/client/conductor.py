@@ -60,12 +60,11 @@ class ClientConductor:
     """State shared by everything one client made. Thread-safe."""
 
     def __init__(self, cnc: CncFile, settings: ClientSettings) -> None:
-        self.cnc = cnc
         self.settings = settings
         self.pid = os.getpid()
         self.lock = threading.RLock()
         self.closed: PillionError | None = None
-        self.counters: CountersReader = cnc.counters_reader()
+        self._counters: CountersReader | None = cnc.counters_reader()
         self.liveness_timeout_ns: int = cnc.client_liveness_timeout_ns
         self.driver_name = f"the driver of {settings.aeron_dir} (pid {cnc.pid})"
         self.proxy = DriverProxy(cnc.to_driver_ring, self.driver_name)
@@ -83,6 +82,14 @@ class ClientConductor:
         now = time.monotonic_ns()
         self._last_keepalive_ns = now - settings.keepalive_interval_ns
         self._last_service_ns = now
+
+    @property
+    def counters(self) -> CountersReader:
+        """Every counter of the driver. Raises `ClosedError` once the memory is given back."""
+        if self._counters is None:
+            self.check_open()
+            raise ClosedError(str(self.closed))
+        return self._counters
 
     # The duty cycle.
 
@@ -114,13 +121,10 @@ class ClientConductor:
             return 0
         self._last_service_ns = now
         work = self._receive_events()
-        if (
-            self.closed is None
-            and now - self._last_keepalive_ns >= self.settings.keepalive_interval_ns
-        ):
+        if self.closed is None and now - self._last_keepalive_ns >= self.settings.keepalive_interval_ns:
             self._last_keepalive_ns = now
-            self._keep_alive()
             self.proxy.send_unsent()
+            self._keep_alive()
             work += 1
         return work
 
@@ -163,10 +167,7 @@ class ClientConductor:
             self._find_heartbeat()
         elif not self._owns_heartbeat():
             self.terminate(
-                ClientTimeoutError(
-                    f"{self.driver_name} dropped client {self.client_id}: "
-                    "it did not keep alive in time"
-                )
+                ClientTimeoutError(f"{self.driver_name} dropped client {self.client_id}: it did not keep alive in time")
             )
             return
         if self._heartbeat_id >= 0:
@@ -174,14 +175,10 @@ class ClientConductor:
 
     def _find_heartbeat(self) -> None:
         """A client that never asked for anything has none, and the driver does not miss it."""
-        self._heartbeat_id = self.counters.find_by_type_and_registration(
-            CounterType.CLIENT_HEARTBEAT, self.client_id
-        )
+        self._heartbeat_id = self.counters.find_by_type_and_registration(CounterType.CLIENT_HEARTBEAT, self.client_id)
         if self._heartbeat_id >= 0:
             name = self.settings.client_name
-            self.counters.append_to_label(
-                self._heartbeat_id, f" name={name} version={__version__} commit="
-            )
+            self.counters.append_to_label(self._heartbeat_id, f" name={name} version={__version__} commit=")
 
     def _owns_heartbeat(self) -> bool:
         counter_id = self._heartbeat_id
@@ -216,15 +213,11 @@ class ClientConductor:
             self._on_unavailable_image(event)
         elif isinstance(event, PublicationErrorEvent):
             self._on_publication_error(event)
-        elif isinstance(event, ErrorEvent) and (
-            event.error_code == ErrorCode.CHANNEL_ENDPOINT_ERROR
-        ):
+        elif isinstance(event, ErrorEvent) and (event.error_code == ErrorCode.CHANNEL_ENDPOINT_ERROR):
             self._on_channel_endpoint_error(event)
         elif type_id == ResponseType.CLIENT_TIMEOUT:
             if event.correlation_id == self.client_id:
-                self.terminate(
-                    ClientTimeoutError(f"{self.driver_name} timed out client {self.client_id}")
-                )
+                self.terminate(ClientTimeoutError(f"{self.driver_name} timed out client {self.client_id}"))
         elif type_id == ResponseType.UNAVAILABLE_COUNTER:
             # The driver will use the slot again: nobody may write it through our object any more.
             own = self.own_counters.pop(event.correlation_id, None)
@@ -291,8 +284,9 @@ class ClientConductor:
                 self.on_error(error)
 
     def _tell(self, handlers: HandlerList, registration_id: int, counter_id: int) -> None:
+        counters = self.counters
         for handler in handlers.all():
-            self.call(handler, self.counters, registration_id, counter_id)
+            self.call(handler, counters, registration_id, counter_id)
 
     def on_error(self, error: Exception) -> None:
         """Hand an error to the application's handler, or print it."""
@@ -360,6 +354,7 @@ class ClientConductor:
         if self._shut(reason):
             self.on_error(reason)
             self._tell_closed()
+            self._release_memory()
 
     def close(self, why: str = "the client was closed") -> None:
         """Orderly: tell the driver that this client goes; it releases what the client had."""
@@ -373,6 +368,7 @@ class ClientConductor:
                 except BufferFullError as error:
                     self.on_error(error)
                 self._tell_closed()
+                self._release_memory()
 
     def _shut(self, reason: PillionError) -> bool:
         if self.closed is not None:
@@ -402,6 +398,12 @@ class ClientConductor:
             self.call(handler)
         self.close_handlers.clear()
 
+    def _release_memory(self) -> None:
+        """Whoever holds a view of it keeps it mapped; a closed client that is kept does not."""
+        self._counters = None
+        self._receiver = None
+        self.proxy.detach()
+
     def forget_after_fork(self) -> None:
         """In a forked child: nothing here is ours; a thread that is not there may hold the lock."""
         self.lock = threading.RLock()
@@ -412,3 +414,4 @@ class ClientConductor:
         for counter in self.own_counters.values():
             counter._close()
         self.closed = ForkedError(_FORKED)
+        self._release_memory()

@@ -28,8 +28,7 @@ class Counter:
         is_static: bool = False,
     ) -> None:
         self._conductor = conductor
-        self._counters = counters
-        self._is_closed = False
+        self._reader: CountersReader | None = counters
         self.registration_id = registration_id
         self.correlation_id = correlation_id
         self.counter_id = counter_id
@@ -37,28 +36,28 @@ class Counter:
 
     @property
     def is_closed(self) -> bool:
-        return self._is_closed
+        return self._reader is None
 
-    def _check_open(self) -> None:
-        if self._is_closed:
+    @property
+    def _counters(self) -> CountersReader:
+        reader = self._reader
+        if reader is None:
             name = f"counter {self.counter_id} (registration {self.registration_id})"
             raise ClosedError(f"{name} is closed")
+        return reader
 
     @property
     def value(self) -> int:
         """The value, signed 64-bit."""
-        self._check_open()
         value: int = self._counters.value(self.counter_id)
         return value
 
     @value.setter
     def value(self, value: int) -> None:
-        self._check_open()
         self._counters.set_value(self.counter_id, value)
 
     def add(self, delta: int) -> int:
         """Add atomically; the value before."""
-        self._check_open()
         before: int = self._counters.add_to_value(self.counter_id, delta)
         return before
 
@@ -68,23 +67,21 @@ class Counter:
 
     @property
     def label(self) -> str:
-        self._check_open()
         label: str = self._counters.label(self.counter_id)
         return label
 
     @property
     def type_id(self) -> int:
-        self._check_open()
         type_id: int = self._counters.type_id(self.counter_id)
         return type_id
 
     def _close(self) -> None:
-        self._is_closed = True
+        self._reader = None
 
     def close(self) -> None:
         """Give it back; a static counter stays for the life of the driver. Again does nothing."""
-        if not self._is_closed:
-            self._is_closed = True
+        if self._reader is not None:
+            self._reader = None
             self._conductor.release_counter(self)
 
     def __enter__(self) -> Counter:
@@ -94,5 +91,5 @@ class Counter:
         self.close()
 
     def __repr__(self) -> str:
-        state = "closed" if self._is_closed else f"{self.label!r} = {self.value}"
+        state = "closed" if self.is_closed else f"{self.label!r} = {self.value}"
         return f"Counter({self.counter_id}, {state})"

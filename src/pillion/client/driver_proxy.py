@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from typing import Any
 
 from pillion.errors import BufferFullError
 from pillion.memory.ring_buffer import ManyToOneRingBuffer
@@ -21,10 +22,14 @@ class DriverProxy:
     """Writes the commands of one client."""
 
     def __init__(self, ring: ManyToOneRingBuffer, description: str) -> None:
-        self._ring = ring
+        self._ring: Any = ring
         self._description = description
         self._unsent: deque[tuple[CommandType, bytes]] = deque()
         self.client_id = self.next_correlation_id()
+
+    def detach(self) -> None:
+        """Let go of the driver's memory: no command after this."""
+        self._ring = None
 
     def next_correlation_id(self) -> int:
         correlation_id: int = self._ring.next_correlation_id()
@@ -61,9 +66,7 @@ class DriverProxy:
         correlation_id = self.next_correlation_id()
         self._give_back(
             CommandType.REMOVE_PUBLICATION,
-            commands.encode_remove_publication(
-                self.client_id, correlation_id, registration_id, flags
-            ),
+            commands.encode_remove_publication(self.client_id, correlation_id, registration_id, flags),
         )
 
     def remove_subscription(self, registration_id: int) -> None:
@@ -81,9 +84,7 @@ class DriverProxy:
         )
 
     def terminate_driver(self, token: bytes) -> None:
-        self.send(
-            CommandType.TERMINATE_DRIVER, commands.encode_terminate_driver(self.client_id, token)
-        )
+        self.send(CommandType.TERMINATE_DRIVER, commands.encode_terminate_driver(self.client_id, token))
 
     def close_client(self) -> None:
         self.send(CommandType.CLIENT_CLOSE, commands.encode_client_command(self.client_id))

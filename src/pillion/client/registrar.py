@@ -85,8 +85,7 @@ class Registrar(ClientConductor):
                 pause = min(pause * 1.5, _LONGEST_PAUSE)
         except DriverTimeoutError as error:
             raise DriverTimeoutError(
-                f"{error}; waited {self.settings.driver_timeout_ns / 1e9:.1f} s for "
-                f"{self.driver_name}"
+                f"{error}; waited {self.settings.driver_timeout_ns / 1e9:.1f} s for {self.driver_name}"
             ) from None
         except BaseException:
             self.cancel(correlation_id)  # an interrupt: what comes late is given back
@@ -117,9 +116,7 @@ class Registrar(ClientConductor):
 
     def submit_publication(self, channel: str, stream_id: int, exclusive: bool) -> int:
         def make(event: PublicationReady) -> Publication | ExclusivePublication:
-            log = LogBuffer.open(
-                event.log_file_name, pre_touch=self.settings.pre_touch_mapped_memory
-            )
+            log = LogBuffer.open(event.log_file_name, pre_touch=self.settings.pre_touch_mapped_memory)
             publication: Publication | ExclusivePublication = new_publication(
                 exclusive,
                 self,
@@ -137,9 +134,7 @@ class Registrar(ClientConductor):
         kind = "exclusive publication" if exclusive else "publication"
         return self.submit(
             CommandType.ADD_EXCLUSIVE_PUBLICATION if exclusive else CommandType.ADD_PUBLICATION,
-            lambda correlation_id: commands.encode_add_publication(
-                self.client_id, correlation_id, stream_id, channel
-            ),
+            lambda correlation_id: commands.encode_add_publication(self.client_id, correlation_id, stream_id, channel),
             Request(f"add {kind}", make, self.proxy.remove_publication, channel, stream_id),
         )
 
@@ -172,9 +167,7 @@ class Registrar(ClientConductor):
 
         return self.submit(
             CommandType.ADD_SUBSCRIPTION,
-            lambda correlation_id: commands.encode_add_subscription(
-                self.client_id, correlation_id, stream_id, channel
-            ),
+            lambda correlation_id: commands.encode_add_subscription(self.client_id, correlation_id, stream_id, channel),
             Request("add subscription", make, self.proxy.remove_subscription, channel, stream_id),
         )
 
@@ -187,20 +180,14 @@ class Registrar(ClientConductor):
 
         return self.submit(
             CommandType.ADD_COUNTER,
-            lambda correlation_id: commands.encode_add_counter(
-                self.client_id, correlation_id, type_id, key, label
-            ),
+            lambda correlation_id: commands.encode_add_counter(self.client_id, correlation_id, type_id, key, label),
             Request(f"add counter {label!r}", make, self.proxy.remove_counter),
         )
 
-    def submit_static_counter(
-        self, registration_id: int, type_id: int, key: bytes, label: str
-    ) -> int:
+    def submit_static_counter(self, registration_id: int, type_id: int, key: bytes, label: str) -> int:
         def make(event: CounterEvent) -> Counter:
             own_id = event.correlation_id
-            counter = Counter(
-                self, self.counters, registration_id, own_id, event.counter_id, is_static=True
-            )
+            counter = Counter(self, self.counters, registration_id, own_id, event.counter_id, is_static=True)
             self.own_counters[own_id] = counter
             return counter
 
@@ -226,9 +213,7 @@ class Registrar(ClientConductor):
             return random.randint(-(2**31), 2**31 - 1)
         correlation_id = self.submit(
             CommandType.GET_NEXT_SESSION_ID,
-            lambda correlation_id: commands.encode_get_next_session_id(
-                self.client_id, correlation_id, stream_id
-            ),
+            lambda correlation_id: commands.encode_get_next_session_id(self.client_id, correlation_id, stream_id),
             Request("get next session id", lambda event: event, stream_id=stream_id),
         )
         event: NextSessionId = self.wait(correlation_id)
@@ -252,9 +237,7 @@ class Registrar(ClientConductor):
         channel = str(destination)
         return self.submit(
             _DESTINATION_COMMANDS[action],
-            lambda correlation_id: commands.encode_destination(
-                self.client_id, correlation_id, owner_id, channel
-            ),
+            lambda correlation_id: commands.encode_destination(self.client_id, correlation_id, owner_id, channel),
             Request(what, lambda event: event.correlation_id, channel=channel),
         )
 
@@ -263,14 +246,10 @@ class Registrar(ClientConductor):
         result: int = self.wait(self.submit_destination(owner, action, destination))
         return result
 
-    def reject_image(
-        self, subscription: Subscription, image_id: int, position: int, reason: str
-    ) -> None:
+    def reject_image(self, subscription: Subscription, image_id: int, position: int, reason: str) -> None:
         length = len(reason.encode())
         if length > commands.MAX_REASON_LENGTH:
-            raise ValueError(
-                f"reason of {length} bytes, the largest is {commands.MAX_REASON_LENGTH}"
-            )
+            raise ValueError(f"reason of {length} bytes, the largest is {commands.MAX_REASON_LENGTH}")
         if subscription.channel.startswith("aeron-spy:"):
             raise PillionError(f"a spy cannot reject images: {subscription!r}")
         correlation_id = self.submit(

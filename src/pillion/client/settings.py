@@ -67,18 +67,14 @@ class ClientSettings:
         return self
 
 
-def _from_environment(
-    environ: Mapping[str, str], name: str, parse: Callable[[str], Any], default: Any
-) -> Any:
+def _from_environment(environ: Mapping[str, str], name: str, parse: Callable[[str], Any], default: Any) -> Any:
     text = environ.get(name)
     if not text:
         return default
     try:
         return parse(text)
     except ValueError as error:
-        raise SettingError(
-            f"{name}={text!r} {error}", setting=name, value=text, source="environment"
-        ) from None
+        raise SettingError(f"{name}={text!r} {error}", setting=name, value=text, source="environment") from None
 
 
 def _milliseconds(text: str) -> int:
@@ -107,19 +103,13 @@ def client_settings(
     if client_name is None:
         client_name = env.get("AERON_CLIENT_NAME", "")
     if pre_touch_mapped_memory is None:
-        pre_touch_mapped_memory = _from_environment(
-            env, "AERON_CLIENT_PRE_TOUCH_MAPPED_MEMORY", parse_bool, False
-        )
+        pre_touch_mapped_memory = _from_environment(env, "AERON_CLIENT_PRE_TOUCH_MAPPED_MEMORY", parse_bool, False)
     if driver_timeout is None:
-        driver_timeout_ns = _from_environment(
-            env, "AERON_DRIVER_TIMEOUT", _milliseconds, 10_000_000_000
-        )
+        driver_timeout_ns = _from_environment(env, "AERON_DRIVER_TIMEOUT", _milliseconds, 10_000_000_000)
     else:
         driver_timeout_ns = _nanoseconds(driver_timeout)
     if idle_sleep is None:
-        idle_sleep_ns = _from_environment(
-            env, "AERON_CLIENT_IDLE_SLEEP_DURATION", parse_duration_ns, 16_000_000
-        )
+        idle_sleep_ns = _from_environment(env, "AERON_CLIENT_IDLE_SLEEP_DURATION", parse_duration_ns, 16_000_000)
     else:
         idle_sleep_ns = _nanoseconds(idle_sleep)
     return ClientSettings(

@@ -128,7 +128,6 @@ def _add_subscriber(stream: cython.pointer(IpcStruct), position: cython.pointer(
     """The new subscriber's position: the slowest's, and if it is alone the furthest anybody ever read. -1: no memory."""
     smallest: int64_t = NOBODY
     largest: int64_t = 0
-    _serve(stream)                                  # how far the consumers are by now, not when we parked
     positions_range(cython.address(stream.subscribers), stream.clean_position, stream.consumer_position,
                     cython.address(smallest), cython.address(largest))
     smallest = min(smallest, stream.consumer_position)
@@ -160,6 +159,8 @@ def _handle(agent: cython.pointer(StreamConductor), item: cython.pointer(Item), 
     if item.kind == COMMAND_ADD_STREAM:
         _subscribers_changed(stream)                # those linked before the stream was handed over
         return False
+    # Who joins, and who stays after somebody left, goes by how far the consumers are now and not when we last looked.
+    _serve(stream)
     if item.kind == COMMAND_REMOVE_STREAM:
         list_remove(cython.address(agent.streams), stream)
         event.kind = EVENT_RELEASED

@@ -8,9 +8,7 @@ import pillion
 
 
 class PillionLibrary:
-    def open_publication(
-        self, directory: str, channel: str, stream_id: int, exclusive: bool
-    ) -> None:
+    def open_publication(self, directory: str, channel: str, stream_id: int, exclusive: bool) -> None:
         self.client = pillion.connect(directory)
         add = self.client.add_exclusive_publication if exclusive else self.client.add_publication
         self.publication = add(channel, stream_id)
@@ -26,14 +24,10 @@ class PillionLibrary:
             claim.buffer[:] = payload
         return 1
 
-    def open_subscription(
-        self, directory: str, channel: str, stream_id: int, handler: roles.Handler
-    ) -> None:
+    def open_subscription(self, directory: str, channel: str, stream_id: int, handler: roles.Handler) -> None:
         self.client = pillion.connect(directory)
         self.subscription = self.client.add_subscription(channel, stream_id)
-        self.assembler = pillion.FragmentAssembler(
-            lambda buffer, header: handler(bytes(buffer), header.reserved_value)
-        )
+        self.assembler = pillion.FragmentAssembler(lambda buffer, header: handler(bytes(buffer), header.reserved_value))
 
     def poll(self) -> int:
         return self.subscription.poll(self.assembler, 64)

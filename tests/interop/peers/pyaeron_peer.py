@@ -15,9 +15,7 @@ import roles
 class PyaeronLibrary:
     """`pyaeron` as of 0.1.0: `offer` gives True or a falsy code, `try_claim` a claim (of one byte or more) or a falsy code."""
 
-    def open_publication(
-        self, directory: str, channel: str, stream_id: int, exclusive: bool
-    ) -> None:
+    def open_publication(self, directory: str, channel: str, stream_id: int, exclusive: bool) -> None:
         self.client = pyaeron.connect(dir=directory)
         add = self.client.add_exclusive_publication if exclusive else self.client.add_publication
         self.publication = add(channel, stream_id)
@@ -36,9 +34,7 @@ class PyaeronLibrary:
         claim.commit()
         return 1
 
-    def open_subscription(
-        self, directory: str, channel: str, stream_id: int, handler: roles.Handler
-    ) -> None:
+    def open_subscription(self, directory: str, channel: str, stream_id: int, handler: roles.Handler) -> None:
         self.client = pyaeron.connect(dir=directory)
         self.subscription = self.client.add_subscription(channel, stream_id)
         self.handler = lambda buffer, header: handler(bytes(buffer), header.reserved_value)

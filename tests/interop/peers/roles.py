@@ -24,17 +24,13 @@ Handler = Callable[[bytes, int], None]
 class Library(Protocol):
     """What a library must be able to do to take part. `offer` and `claim` return 1, or a code that means: again."""
 
-    def open_publication(
-        self, directory: str, channel: str, stream_id: int, exclusive: bool
-    ) -> None: ...
+    def open_publication(self, directory: str, channel: str, stream_id: int, exclusive: bool) -> None: ...
 
     def offer(self, payload: bytes, reserved_value: int) -> int: ...
 
     def claim(self, payload: bytes) -> int: ...
 
-    def open_subscription(
-        self, directory: str, channel: str, stream_id: int, handler: Handler
-    ) -> None: ...
+    def open_subscription(self, directory: str, channel: str, stream_id: int, handler: Handler) -> None: ...
 
     def poll(self) -> int: ...
 
@@ -107,9 +103,7 @@ def arguments(*roles: str) -> argparse.Namespace:
     parser.add_argument("--stream", type=int, default=1001)
     parser.add_argument("--count", type=int, default=0)
     parser.add_argument("--largest", type=int, default=0)
-    parser.add_argument(
-        "--mode", choices=["concurrent", "exclusive", "claim"], default="concurrent"
-    )
+    parser.add_argument("--mode", choices=["concurrent", "exclusive", "claim"], default="concurrent")
     parser.add_argument("--timeout", type=float, default=60.0)
     parser.add_argument("--hang", action="store_true")
     return parser.parse_args()

@@ -20,23 +20,15 @@ DEFAULT_ROOT = HERE.parents[2] / ".cache" / "peers"
 
 
 def run(*command: str | Path, timeout: float = 300) -> str:
-    done = subprocess.run(
-        [str(part) for part in command], capture_output=True, text=True, timeout=timeout
-    )
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=timeout)
     if done.returncode:
-        raise RuntimeError(
-            f"{' '.join(map(str, command))}: {(done.stderr or done.stdout).strip()[-400:]}"
-        )
+        raise RuntimeError(f"{' '.join(map(str, command))}: {(done.stderr or done.stdout).strip()[-400:]}")
     return done.stdout
 
 
 def newer_pythons() -> list[str]:
-    found = [
-        path for name in ("python3.12", "python3.13", "python3.14") if (path := shutil.which(name))
-    ]
-    found += [
-        str(path) for path in sorted(Path.home().glob(".pyenv/versions/3.1[234]*/bin/python"))
-    ]
+    found = [path for name in ("python3.12", "python3.13", "python3.14") if (path := shutil.which(name))]
+    found += [str(path) for path in sorted(Path.home().glob(".pyenv/versions/3.1[234]*/bin/python"))]
     return [sys.executable, *found]
 
 
@@ -70,9 +62,7 @@ def set_up_java(root: Path) -> str:
     jar = jars / f"{artifact}-{version}.jar"
     try:
         if not jar.exists():
-            run(
-                "mvn", "-q", "-B", COPY_GOAL, f"-Dartifact={AERON_ALL}", f"-DoutputDirectory={jars}"
-            )
+            run("mvn", "-q", "-B", COPY_GOAL, f"-Dartifact={AERON_ALL}", f"-DoutputDirectory={jars}")
         classes.mkdir(parents=True, exist_ok=True)
         run("javac", "-cp", jar, "-d", classes, JAVA_SOURCE)
     except (OSError, RuntimeError, subprocess.TimeoutExpired) as error:
