@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections import deque
@@ -244,6 +245,25 @@ def test_write_all_writes_all_into_a_narrow_pipe():
     thread.join()
 
 
+@pytest.mark.parametrize(("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
+def test_signal_waits_for_what_is_held_and_a_second_does_not(number, error):
+    done = []
+
+    def hold(stop):
+        with stop.held():
+            signal.raise_signal(number)
+            done.append("held")
+
+    with console.DeferredStop() as stop:
+        for _ in range(2):
+            with pytest.raises(error):
+                hold(stop)
+    assert done == ["held"]
+    with console.DeferredStop(), pytest.raises(error):
+        signal.raise_signal(number)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 class EndingImage:
     """Ends and is closed by another thread while somebody asks whether it has ended."""
 
@@ -259,7 +279,7 @@ class EndingImage:
 
 def test_stream_that_ends_while_it_is_looked_at_is_not_cut_off():
     args = subscribe._parser().parse_args([])
-    receiver = subscribe.Receiver(args, deque(), 1, console.Traffic("received"))
+    receiver = subscribe.Receiver(args, deque(), 1, console.Traffic("received"), None)
     receiver.images = [EndingImage()]
     receiver._retire()
     assert receiver.ended == 0
@@ -269,7 +289,7 @@ def test_stream_that_ends_while_it_is_looked_at_is_not_cut_off():
 
 def test_stream_that_is_gone_without_its_end_was_cut_off():
     args = subscribe._parser().parse_args([])
-    receiver = subscribe.Receiver(args, deque(), 1, console.Traffic("received"))
+    receiver = subscribe.Receiver(args, deque(), 1, console.Traffic("received"), None)
     image = SimpleNamespace(
         is_closed=False,
         is_end_of_stream=False,
