@@ -82,7 +82,7 @@ class Process:
     def __init__(self, kind: str, role: str, *options: object, settings: Mapping[str, str] | None = None) -> None:
         settings = PATIENT_TIMEOUTS if settings is None else settings
         self.name = f"{kind} {role.split()[0]}"
-        self._errors = tempfile.TemporaryFile("w+")
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  # closed with the process
         self._lines: queue.Queue[str | None] = queue.Queue()
         self._process = subprocess.Popen(
             [*command(kind, role, settings), *map(str, options)],

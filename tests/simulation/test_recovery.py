@@ -1,4 +1,4 @@
-"""Loss, repetition and reordering in both directions: everything arrives once, in order, byte for byte, and then it is quiet."""
+"""Loss, repetition and reordering in both directions: everything arrives once, in order, whole; then it is quiet."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ import random
 from types import SimpleNamespace
 
 from plane_tools import Reader, Side
+
 from pillion.driver.udp.simulated import SimulatedNetwork
 from pillion.protocol.frames import FRAME_TYPES
 
@@ -85,7 +86,8 @@ class World:
 
     def messages(self, count, largest=4000):
         """Messages of every size, no two alike."""
-        return [number.to_bytes(8, "little") + self.random.randbytes(self.random.choice((0, 24, 25, 56, 700, 1368, largest)))
+        sizes = (0, 24, 25, 56, 700, 1368, largest)
+        return [number.to_bytes(8, "little") + self.random.randbytes(self.random.choice(sizes))
                 for number in range(count)]
 
     def close(self):

@@ -16,7 +16,8 @@ LAYOUTS = {
           "frame_length version flags type session_id stream_id receiver_id group_tag error_code error_length"),
     SETUP: ("<iBBHiiiiiiii", "frame_length version flags type term_offset session_id stream_id initial_term_id "
                              "active_term_id term_length mtu ttl"),
-    RTTM: ("<iBBHiiqqq", "frame_length version flags type session_id stream_id echo_timestamp reception_delta receiver_id"),
+    RTTM: ("<iBBHiiqqq",
+           "frame_length version flags type session_id stream_id echo_timestamp reception_delta receiver_id"),
 }
 LAYOUTS[PAD] = LAYOUTS[DATA]
 
@@ -40,11 +41,14 @@ def heartbeat(offset, **fields):
     return data(offset, length=0, **fields)
 
 
-def setup(*, offset=0, active=INITIAL, initial=INITIAL, term_length=65536, mtu=1408, session=SESSION, stream=STREAM, flags=0):
-    return struct.pack("<iBBHiiiiiiii", 40, 0, flags, SETUP, offset, session, stream, initial, active, term_length, mtu, 0)
+def setup(*, offset=0, active=INITIAL, initial=INITIAL, term_length=65536, mtu=1408, session=SESSION, stream=STREAM,
+          flags=0):
+    return struct.pack("<iBBHiiiiiiii", 40, 0, flags, SETUP, offset, session, stream, initial, active, term_length, mtu,
+                       0)
 
 
-def status(offset=0, window=32768, *, term_id=INITIAL, flags=0, session=SESSION, stream=STREAM, receiver=RECEIVER, version=0,
+def status(offset=0, window=32768, *, term_id=INITIAL, flags=0, session=SESSION, stream=STREAM, receiver=RECEIVER,
+           version=0,
            length=36):
     return struct.pack("<iBBHiiiiiq", length, version, flags, SM, session, stream, term_id, offset, window, receiver)
 
@@ -53,9 +57,11 @@ def nak(offset, length, *, term_id=INITIAL, session=SESSION, stream=STREAM):
     return struct.pack("<iBBHiiiii", 28, 0, 0, NAK, session, stream, term_id, offset, length)
 
 
-def error(text=b"no", *, receiver=RECEIVER, session=SESSION, stream=STREAM, flags=0, tag=0, error_length=None, length=None):
+def error(text=b"no", *, receiver=RECEIVER, session=SESSION, stream=STREAM, flags=0, tag=0, error_length=None,
+          length=None):
     size = len(text) if error_length is None else error_length
-    return struct.pack("<iBBHiiqqii", 40 + len(text) if length is None else length, 0, flags, ERR, session, stream, receiver,
+    return struct.pack("<iBBHiiqqii", 40 + len(text) if length is None else length, 0, flags, ERR, session, stream,
+                       receiver,
                        tag, 13, size) + text
 
 

@@ -119,7 +119,8 @@ class Side:
         return endpoint
 
     def _on_setup(self, event):
-        (_, endpoint, stream_id, session_id, initial_term_id, active_term_id, term_offset, term_length, mtu, _ttl, _flags,
+        (_, endpoint, stream_id, session_id, initial_term_id, active_term_id, term_offset, term_length, mtu, _ttl,
+         _flags,
          source) = event
         count = (active_term_id - initial_term_id) & 0xFFFFFFFF
         join = count * term_length + term_offset

@@ -16,11 +16,26 @@ INTERESTING = (0, 1, -1, 31, 32, 33, 64, TERM, TERM - 32, TERM // 2, 2**31 - 1, 
 
 def whole_frames():
     return [
-        frames.setup(), frames.setup(session=5), frames.data(0, b"x" * 100), frames.data(64, b"y"), frames.heartbeat(128),
-        frames.heartbeat(0, flags=0xF0), frames.data(64, b"a") + frames.data(128, b"b"),
-        frames.data(96, kind=frames.PAD, length=4096), frames.status(), frames.status(64, 2048), frames.status(flags=0x80),
-        frames.nak(0, 64), frames.nak(0, TERM), frames.error(b"reason"), frames.rttm(), frames.rttm(flags=0),
-        struct.pack("<iBBHiii", 20, 0, 0, frames.RSP_SETUP, 1001, 10, 5), struct.pack("<iBBH", 22, 0, 0, frames.RES) + bytes(14),
+        frames.setup(),
+        frames.setup(session=5),
+        frames.data(0, b"x" * 100),
+        frames.data(64, b"y"),
+        frames.heartbeat(128),
+        frames.heartbeat(0, flags=0xF0),
+        frames.data(64, b"a") + frames.data(128, b"b"),
+        frames.data(96, kind=frames.PAD, length=4096),
+        frames.status(),
+        frames.status(64, 2048),
+        frames.status(flags=0x80),
+        frames.nak(0, 64),
+        frames.nak(0, TERM),
+        frames.error(b"reason"),
+        frames.rttm(),
+        frames.rttm(flags=0),
+        struct.pack("<iBBHiii", 20, 0, 0,
+        frames.RSP_SETUP, 1001, 10, 5),
+        struct.pack("<iBBH", 22, 0, 0,
+        frames.RES) + bytes(14),
     ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import frame_tools as frames
 import pytest
-from plane_tools import MS, SECOND, TERM, Side, drain, image
+from plane_tools import MS, TERM, Side, drain, image
 
 from pillion.driver.events import DriverEvent, decode_address
 from pillion.driver.udp.simulated import SimulatedNetwork
@@ -92,7 +92,8 @@ def test_a_set_up_makes_an_image_and_the_first_status_message(wire):
 
 @pytest.mark.parametrize("datagram", [
     frames.setup(mtu=33), frames.setup(mtu=0), frames.setup(mtu=65536), frames.setup(term_length=65537),
-    frames.setup(term_length=32768), frames.setup(term_length=-(2**31)), frames.setup(offset=33), frames.setup(offset=-32),
+    frames.setup(term_length=32768), frames.setup(term_length=-(2**31)), frames.setup(offset=33),
+    frames.setup(offset=-32),
     frames.setup(offset=65536), frames.setup()[:39],
 ], ids=lambda value: value.hex()[16:])
 def test_bad_set_ups(wire, datagram):
@@ -227,7 +228,8 @@ def test_data_in_and_out_of_order(wire):
 @pytest.mark.parametrize("datagram", [
     frames.data(64, b"x")[:34], frames.data(64, b"x") + bytes(32), frames.data(64, length=300) + bytes(32),
     frames.data(64, version=1), frames.data(64, length=-1), frames.data(64, b"a") + frames.data(160, b"b"),
-    frames.data(64, length=64, kind=frames.PAD) + frames.data(128, b"x" * 32), frames.data(65), frames.data(-32), frames.data(65536),
+    frames.data(64, length=64, kind=frames.PAD) + frames.data(128, b"x" * 32), frames.data(65), frames.data(-32),
+    frames.data(65536),
     frames.data(64, length=2**31 - 1), frames.data(64, length=2**31 - 1, kind=frames.PAD),
     frames.data(TERM - 32, b"over the end"), frames.data(64) + frames.data(96, length=-5),
     frames.data(64) + frames.data(96, kind=frames.NAK),

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import frame_tools as frames
 import pytest
-from plane_tools import MS, SECOND, TERM, Side
+from plane_tools import MS, TERM, Side
 
 from pillion.driver.events import DriverEvent, decode_address
 from pillion.driver.udp.simulated import SimulatedNetwork

@@ -124,7 +124,8 @@ class _PublicationBase:
     def _append(self, parts, count, total, reserved):
         limit: int64_t = load_acquire_i64(self.limit_address)
         if self.exclusive:
-            return exclusive_offer(cython.address(self.log), cython.address(self.state), limit, parts, count, total, reserved)
+            return exclusive_offer(cython.address(self.log), cython.address(self.state), limit, parts, count, total,
+                                   reserved)
         return concurrent_offer(cython.address(self.log), limit, parts, count, total, reserved)
 
     def offer(self, buffer, reserved_value=0):

@@ -11,8 +11,8 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
 from pillion.channel import ChannelUri
-from pillion.driver.clients import Clients
 from pillion.driver.channel_endpoints import Endpoints
+from pillion.driver.clients import Clients
 from pillion.driver.events import DriverEvent
 from pillion.driver.images import Images, SetUp, check_reason
 from pillion.driver.ipc_publications import IpcPublications, IpcStream

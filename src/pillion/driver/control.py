@@ -1,7 +1,7 @@
 """The sender's ear: status messages, NAKs, error frames and round-trip questions that receivers send back.
 
-A datagram is hostile until it was checked here; what fails is counted and dropped. Only frames that name a publication of
-the endpoint they came in on have an effect, and a publication remembers no more receivers than `MAX_RECEIVERS`.
+A datagram is hostile until it was checked here; what fails is counted and dropped. Only frames that name a publication
+of the endpoint they came in on have an effect, and a publication remembers no more receivers than `MAX_RECEIVERS`.
 """
 
 import cython
@@ -61,7 +61,8 @@ if not cython.compiled:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _find(endpoint: cython.pointer(SendEndpointStruct), session_id: int32_t, stream_id: int32_t) -> cython.pointer(NetworkStruct):
+def _find(endpoint: cython.pointer(SendEndpointStruct), session_id: int32_t,
+          stream_id: int32_t) -> cython.pointer(NetworkStruct):
     index: int32_t
     pub: cython.pointer(NetworkStruct)
     for index in range(endpoint.publications.count):
@@ -85,7 +86,8 @@ def _find_receiver(pub: cython.pointer(NetworkStruct), receiver_id: int64_t) -> 
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _refresh_receiver(agent: cython.pointer(Sender), pub: cython.pointer(NetworkStruct), receiver_id: int64_t) -> cython.void:
+def _refresh_receiver(agent: cython.pointer(Sender), pub: cython.pointer(NetworkStruct),
+                      receiver_id: int64_t) -> cython.void:
     index: int32_t = _find_receiver(pub, receiver_id)
     other: int32_t
     if index < 0:
@@ -162,7 +164,8 @@ def _on_status_message(agent: cython.pointer(Sender), endpoint: cython.pointer(S
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _on_nak(agent: cython.pointer(Sender), endpoint: cython.pointer(SendEndpointStruct), nak: cython.pointer(NakFrame)) -> cython.void:
+def _on_nak(agent: cython.pointer(Sender), endpoint: cython.pointer(SendEndpointStruct),
+            nak: cython.pointer(NakFrame)) -> cython.void:
     pub: cython.pointer(NetworkStruct) = _find(endpoint, nak.session_id, nak.stream_id)
     if pub == cython.NULL:
         return
@@ -207,14 +210,16 @@ def _on_error_frame(agent: cython.pointer(Sender), endpoint: cython.pointer(Send
     event.numbers[2] = frame.error_code
     event.source = source[0]
     event.text_length = frame.error_length
-    memcpy(cython.address(event.text[0]), cython.cast(cython.pointer(uint8_t), frame) + ERR_HEADER_LENGTH, frame.error_length)
+    memcpy(cython.address(event.text[0]), cython.cast(cython.pointer(uint8_t), frame) + ERR_HEADER_LENGTH,
+           frame.error_length)
     queue_publish(cython.address(agent.context.events))
 
 
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _on_rtt(agent: cython.pointer(Sender), endpoint: cython.pointer(SendEndpointStruct), frame: cython.pointer(RttFrame)) -> cython.void:
+def _on_rtt(agent: cython.pointer(Sender), endpoint: cython.pointer(SendEndpointStruct),
+            frame: cython.pointer(RttFrame)) -> cython.void:
     if not frame.flags & RTTM_FLAG_REPLY or _find(endpoint, frame.session_id, frame.stream_id) == cython.NULL:
         return
     frame.flags = 0
@@ -227,7 +232,8 @@ def _on_rtt(agent: cython.pointer(Sender), endpoint: cython.pointer(SendEndpoint
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _on_datagram(agent: cython.pointer(Sender), endpoint: cython.pointer(SendEndpointStruct), data: cython.pointer(uint8_t),
+def _on_datagram(agent: cython.pointer(Sender), endpoint: cython.pointer(SendEndpointStruct),
+                 data: cython.pointer(uint8_t),
                  length: int64_t, source: cython.pointer(Address)) -> cython.void:
     kind: cython.int
     if not is_valid_frame(data, length):

@@ -1,8 +1,8 @@
 """The three native agents, the threads they run on, and the only door to them.
 
-Every public method is called by the conductor under the GIL, in one thread. A method hands a command to the owning agent and
-returns; what the agents have to say comes out of `poll_event`. What was handed over is kept alive here until its agent
-released it.
+Every public method is called by the conductor under the GIL, in one thread. A method hands a command to the owning
+agent and returns; what the agents have to say comes out of `poll_event`. What was handed over is kept alive here until
+its agent released it.
 """
 
 from __future__ import annotations
@@ -29,14 +29,12 @@ from cython.cimports.pillion.driver.context import (
     EVENT_FIRST_LOSS,
     EVENT_RELEASED,
     EVENT_SETUP,
-    EVENT_SOCKET_ERROR,
     EVENT_SUBSCRIBER_ADDED,
     EVENT_SUBSCRIBER_REMOVED,
     AgentContext,
 )
 from cython.cimports.pillion.driver.control import poll_control
 from cython.cimports.pillion.driver.idling import (
-    Idler,
     PollSet,
     idle_after,
     poll_set_add,
@@ -45,7 +43,15 @@ from cython.cimports.pillion.driver.idling import (
     sleep_ns,
 )
 from cython.cimports.pillion.driver.positions import PointerList, list_free
-from cython.cimports.pillion.driver.queues import Item, queue_claim, queue_free, queue_init, queue_peek, queue_publish, queue_release
+from cython.cimports.pillion.driver.queues import (
+    Item,
+    queue_claim,
+    queue_free,
+    queue_init,
+    queue_peek,
+    queue_publish,
+    queue_release,
+)
 from cython.cimports.pillion.driver.receiver import Receiver, receiver_do_work
 from cython.cimports.pillion.driver.sender import Sender, sender_do_work
 from cython.cimports.pillion.driver.stream_conductor import StreamConductor, stream_conductor_do_work
@@ -73,7 +79,8 @@ RECEIVER = cython.declare(cython.int, 4)
 ALL = cython.declare(cython.int, 7)
 QUEUE_CAPACITY = cython.declare(int64_t, 1024)
 MAX_WAIT_PARK_NS = cython.declare(int64_t, 1_000_000)         # of `wait`, which nobody signals
-STREAMS_PARK_NS = cython.declare(int64_t, 1_000_000)          # while memory must be looked at: streams, consumers' positions
+# While memory must be looked at: streams, consumers' positions.
+STREAMS_PARK_NS = cython.declare(int64_t, 1_000_000)
 EMPTY_PARK_NS = cython.declare(int64_t, 5_000_000)            # while only sockets and commands can bring work
 
 #: Which agents share a thread in each threading mode, and the name of its idle strategy.
@@ -159,7 +166,8 @@ class AgentThread:
             precise_timers()
             while load_acquire_i32(cython.address(plane.stopping)) == 0:
                 work = 0
-                plane._cycle(self.agents, _clock(CLOCK_MONOTONIC), _clock(CLOCK_REALTIME) // 1_000_000, cython.address(work))
+                plane._cycle(self.agents, _clock(CLOCK_MONOTONIC), _clock(CLOCK_REALTIME) // 1_000_000,
+                             cython.address(work))
                 if work == 0 and self.idler.step >= self.idler.max_spins + self.idler.max_yields:
                     self._watch()
                 idle_after(cython.address(self.idler), work, self._longest_park())
@@ -177,9 +185,10 @@ def _add_all(waits: cython.pointer(PollSet), sockets: cython.pointer(PollSet)) -
 class DataPlane:
     """Sender, receiver and stream conductor of one driver.
 
-    `threading_mode` is "dedicated", "shared_network", "shared" or "invoker"; `idle` gives the idle strategies by the names of
-    the configuration ("conductor", "sender", "receiver", "shared", "sharednetwork"), each as `parse_idle` returns it, default
-    adaptive. `cycle_threshold_ns` is a number for sender and receiver or a mapping with both names. Times in ns.
+    `threading_mode` is "dedicated", "shared_network", "shared" or "invoker"; `idle` gives the idle strategies by the
+    names of the configuration ("conductor", "sender", "receiver", "shared", "sharednetwork"), each as `parse_idle`
+    returns it, default adaptive. `cycle_threshold_ns` is a number for sender and receiver or a mapping with both names.
+    Times in ns.
     """
 
     def __cinit__(self):
@@ -193,7 +202,8 @@ class DataPlane:
                 and batch_init(cython.address(self.sender.batch)) and batch_init(cython.address(self.receiver.batch))):
             raise MemoryError
 
-    def __init__(self, *, counters: CountersReader, ring, threading_mode: str, heartbeat_interval_ns: int = 1_000_000_000,
+    def __init__(self, *, counters: CountersReader, ring, threading_mode: str,
+                 heartbeat_interval_ns: int = 1_000_000_000,
                  idle=None, cycle_threshold_ns=100_000_000, status_message_timeout_ns: int = 200_000_000,
                  send_to_status_poll_ratio: int = 6, now_ns: int | None = None):
         if threading_mode not in THREADS:
@@ -374,7 +384,7 @@ class DataPlane:
         self._command(RECEIVER, COMMAND_REMOVE_ENDPOINT, cython.cast(int64_t, endpoint.endpoint), 0, 0, 0, 0)
 
     def add_image(self, stream: PublicationImage) -> None:
-        """The answer to SETUP, after `add_receive_endpoint` of its endpoint; the first status message goes out at once."""
+        """The answer to SETUP, after `add_receive_endpoint` of its endpoint; a status message follows at once."""
         self._require(cython.cast(int64_t, stream.endpoint.endpoint), stream.endpoint)
         self._own(cython.cast(int64_t, stream.stream), stream, stream.handed_over)
         stream.handed_over = True
@@ -388,19 +398,22 @@ class DataPlane:
     def add_subscription(self, endpoint: ReceiveEndpoint, stream_id: int, session_id: int | None) -> None:
         """One more subscription of a stream, or of one session of it. Counted: as many have to be removed."""
         self._require(cython.cast(int64_t, endpoint.endpoint), endpoint)
-        self._command(RECEIVER, COMMAND_ADD_INTEREST, cython.cast(int64_t, endpoint.endpoint), 0, stream_id, session_id or 0,
+        self._command(RECEIVER, COMMAND_ADD_INTEREST, cython.cast(int64_t, endpoint.endpoint), 0, stream_id,
+                      session_id or 0,
                       session_id is None)
 
     def remove_subscription(self, endpoint: ReceiveEndpoint, stream_id: int, session_id: int | None) -> None:
         """Images that no subscription wants any more get no more data; they are still to be removed."""
         self._require(cython.cast(int64_t, endpoint.endpoint), endpoint)
-        self._command(RECEIVER, COMMAND_REMOVE_INTEREST, cython.cast(int64_t, endpoint.endpoint), 0, stream_id, session_id or 0,
+        self._command(RECEIVER, COMMAND_REMOVE_INTEREST, cython.cast(int64_t, endpoint.endpoint), 0, stream_id,
+                      session_id or 0,
                       session_id is None)
 
     def setup_refused(self, endpoint: ReceiveEndpoint, stream_id: int, session_id: int) -> None:
         """The other answer to SETUP: no image now; the next set-up asks again."""
         self._require(cython.cast(int64_t, endpoint.endpoint), endpoint)
-        self._command(RECEIVER, COMMAND_SETUP_REFUSED, cython.cast(int64_t, endpoint.endpoint), 0, stream_id, session_id, 0)
+        self._command(RECEIVER, COMMAND_SETUP_REFUSED, cython.cast(int64_t, endpoint.endpoint), 0, stream_id,
+                      session_id, 0)
 
     def add_subscriber(self, stream, position_id: int) -> None:
         """Follow a subscriber's position on a stream of any kind.
@@ -445,7 +458,8 @@ class DataPlane:
         self._require(key, thing)
         self.leaving.add(key)
 
-    def _command(self, agent: cython.int, kind: cython.int, target: int64_t, other: int64_t, first: int64_t, second: int64_t,
+    def _command(self, agent: cython.int, kind: cython.int, target: int64_t, other: int64_t, first: int64_t,
+                 second: int64_t,
                  flags: int32_t):
         context: cython.pointer(AgentContext) = self._context(agent)
         item: cython.pointer(Item) = queue_claim(cython.address(context.commands))
@@ -510,7 +524,8 @@ def _decode(plane: DataPlane, item: cython.pointer(Item)):
         return (DriverEvent.SETUP, target, *[item.numbers[i] for i in range(8)], item.flags,
                 item.source.bytes[:item.source.length])
     if kind == EVENT_ERROR_FRAME:
-        return (DriverEvent.ERROR_FRAME, target, item.numbers[0], item.numbers[1] if item.flags & 8 else -1, item.numbers[2],
+        return (DriverEvent.ERROR_FRAME, target, item.numbers[0], item.numbers[1] if item.flags & 8 else -1,
+                item.numbers[2],
                 item.text[:item.text_length], item.source.bytes[:item.source.length])
     if kind == EVENT_FIRST_LOSS:
         return DriverEvent.FIRST_LOSS, target, item.numbers[0]

@@ -1,7 +1,8 @@
 """Where the receiver's datagrams go: to the image they belong to, or to a question for a set-up.
 
-A datagram is hostile until it was checked here; what fails is counted and dropped, and never answered. What strangers can
-make an endpoint remember is bounded: `MAX_ELICITED` sessions that were asked for a set-up, `MAX_CREATING` images in the making.
+A datagram is hostile until it was checked here; what fails is counted and dropped, and never answered. What strangers
+can make an endpoint remember is bounded: `MAX_ELICITED` sessions that were asked for a set-up, `MAX_CREATING` images in
+the making.
 """
 
 import cython
@@ -23,7 +24,6 @@ from cython.cimports.pillion.driver.queues import Item, queue_claim, queue_publi
 from cython.cimports.pillion.driver.streams import (
     MAX_CREATING,
     MAX_ELICITED,
-    SESSION_COOL_DOWN,
     SESSION_CREATING,
     SESSION_ELICITED,
     ImageStruct,
@@ -49,7 +49,6 @@ from cython.cimports.pillion.protocol.frames import (
     TYPE_RTTM,
     TYPE_SETUP,
     DataHeader,
-    FrameHeader,
     RttFrame,
     SetupFrame,
     align_frame,
@@ -64,7 +63,8 @@ ELICIT_INTERVAL_NS = cython.declare(int64_t, 1_000_000_000)   # until an unanswe
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _find(endpoint: cython.pointer(ReceiveEndpointStruct), session_id: int32_t, stream_id: int32_t) -> cython.pointer(ImageStruct):
+def _find(endpoint: cython.pointer(ReceiveEndpointStruct), session_id: int32_t,
+          stream_id: int32_t) -> cython.pointer(ImageStruct):
     index: int32_t = endpoint.last_image
     image: cython.pointer(ImageStruct)
     if index < endpoint.images.count:
@@ -95,7 +95,8 @@ def _is_wanted(endpoint: cython.pointer(ReceiveEndpointStruct), session_id: int3
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _find_session(endpoint: cython.pointer(ReceiveEndpointStruct), session_id: int32_t, stream_id: int32_t) -> cython.pointer(Session):
+def _find_session(endpoint: cython.pointer(ReceiveEndpointStruct), session_id: int32_t,
+                  stream_id: int32_t) -> cython.pointer(Session):
     index: int32_t
     for index in range(endpoint.session_count):
         if endpoint.sessions[index].session_id == session_id and endpoint.sessions[index].stream_id == stream_id:
@@ -179,7 +180,8 @@ def set_session(agent, endpoint, session_id, stream_id, state):
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _on_setup(agent: cython.pointer(Receiver), endpoint: cython.pointer(ReceiveEndpointStruct), frame: cython.pointer(SetupFrame),
+def _on_setup(agent: cython.pointer(Receiver), endpoint: cython.pointer(ReceiveEndpointStruct),
+              frame: cython.pointer(SetupFrame),
               source: cython.pointer(cython.const[Address])) -> cython.void:
     length: int64_t = frame.term_length
     image: cython.pointer(ImageStruct)
@@ -252,7 +254,8 @@ def _covered(data: cython.pointer(uint8_t), length: int64_t, term_length: int64_
     aligned: int64_t
     while offset <= length - DATA_HEADER_LENGTH:
         frame = cython.cast(cython.pointer(DataHeader), data + offset)
-        if frame.frame_length <= 0 or (frame.type != TYPE_PAD and frame.type != TYPE_DATA) or frame.term_offset != expected:
+        if (frame.frame_length <= 0 or (frame.type != TYPE_PAD and frame.type != TYPE_DATA)
+                or frame.term_offset != expected):
             return -1
         last_type = frame.type
         aligned = align_frame(frame.frame_length)
@@ -269,7 +272,8 @@ def _covered(data: cython.pointer(uint8_t), length: int64_t, term_length: int64_
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _on_heartbeat(agent: cython.pointer(Receiver), image: cython.pointer(ImageStruct), frame: cython.pointer(DataHeader),
+def _on_heartbeat(agent: cython.pointer(Receiver), image: cython.pointer(ImageStruct),
+                  frame: cython.pointer(DataHeader),
                   position: int64_t) -> cython.void:
     count(cython.address(agent.context), HEARTBEATS_RECEIVED, 1)
     if not frame.flags & FLAG_EOS or image.eos_state != 0:
@@ -390,7 +394,8 @@ def change_interest(endpoint, stream_id, session_id, any_session, by):
     index: int32_t
     found: cython.pointer(Interest) = cython.NULL
     for index in range(endpoint.interest_count):
-        if endpoint.interests[index].stream_id == stream_id and endpoint.interests[index].any_session == any_session and (
+        if endpoint.interests[index].stream_id == stream_id and (
+            endpoint.interests[index].any_session == any_session) and (
             any_session or endpoint.interests[index].session_id == session_id
         ):
             found = cython.address(endpoint.interests[index])

@@ -13,7 +13,7 @@ class DriverEvent(IntEnum):
     | event | further elements |
     |---|---|
     | RELEASED | none: the agent has let go of the stream or endpoint and of every position on it |
-    | SETUP | stream id, session id, initial term id, active term id, term offset, term length, mtu, ttl, flags, source |
+    | SETUP | stream, session, initial term and active term id, term offset, term length, mtu, ttl, flags, source |
     | ERROR_FRAME | receiver id, group tag or -1, error code, text (bytes), source |
     | FIRST_LOSS | bytes |
     | SUBSCRIBER_ADDED | position counter id, join position; -1: it could not be added, for want of memory |

@@ -1,11 +1,12 @@
 """Idle strategies of the agents' threads.
 
-Those of the reference, and `adaptive`: it spins while traffic flows, yields, and then waits in the kernel for a datagram on
-the thread's sockets, for its doorbell, or for a time that grows, since a stream in shared memory has no doorbell.
+Those of the reference, and `adaptive`: it spins while traffic flows, yields, and then waits in the kernel for a
+datagram on the thread's sockets, for its doorbell, or for a time that grows, since a stream in shared memory has no
+doorbell.
 """
 
 import cython
-from cython.cimports.libc.stdint import int32_t, int64_t, uint64_t
+from cython.cimports.libc.stdint import int64_t, uint64_t
 from cython.cimports.libc.stdlib import free, realloc
 from cython.cimports.pillion.memory.atomics import cpu_pause
 from cython.cimports.posix.time import nanosleep, timespec

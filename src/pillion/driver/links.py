@@ -15,8 +15,8 @@ from pillion.protocol.commands import AvailableImage, UnavailableImage
 from pillion.protocol.ids import CounterType, ResponseType
 
 if TYPE_CHECKING:
-    from pillion.driver.channel_params import SubscriptionParams, UntetheredTimeouts
     from pillion.driver.channel_endpoints import ReceiveChannelEndpoint
+    from pillion.driver.channel_params import SubscriptionParams, UntetheredTimeouts
     from pillion.driver.services import Services
     from pillion.driver.udp_channel import UdpChannel
 

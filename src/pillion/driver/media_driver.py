@@ -50,7 +50,7 @@ class MediaDriver:
     """A running media driver; close it, or use it as a context manager.
 
     `settings` as made by `DriverSettings.load`, or keywords that name settings (`aeron_dir`,
-    `threading_mode`, ...; `pillion driver --help` lists them), which win over the environment.
+    `threading_mode`, ...; `pillion driver --list-settings` has all), which win over the environment.
     Raises `ActiveDriverError` where a living driver owns the directory, `DirectoryError` with the
     bytes that are missing, `SettingError`. Thread-safe, except `invoke`.
 
@@ -228,6 +228,7 @@ class MediaDriver:
 
     @property
     def is_closed(self) -> bool:
+        """True once `close` was called."""
         return self._is_closed
 
     def close(self) -> None:

@@ -47,8 +47,8 @@ def list_free(list):
 def positions_range(positions, low, high, smallest, largest):
     """Slowest and fastest position; False when nobody consumes.
 
-    A position is a word that a client can write, so it is held to `low..high` and to the start of a frame, where an honest
-    one always lies.
+    A position is a word that a client can write, so it is held to `low..high` and to the start of a frame, where an
+    honest one always lies.
     Acquire: what a consumer has read, it has read before it stored its position, so it may be overwritten now.
     """
     index: int32_t

@@ -1,7 +1,7 @@
 """The receiver: owns images. Takes datagrams in, finds what is lost, asks for it, tells the sender how far it may go.
 
-One cycle: commands of the conductor, datagrams of every endpoint (`dispatcher`), then each image: rebuild position, loss,
-status message.
+One cycle: commands of the conductor, datagrams of every endpoint (`dispatcher`), then each image: rebuild position,
+loss, status message.
 """
 
 import cython
@@ -41,7 +41,12 @@ from cython.cimports.pillion.driver.streams import (
     ReceiveEndpointStruct,
 )
 from cython.cimports.pillion.driver.udp.transport import Arrival
-from cython.cimports.pillion.memory.atomics import load_acquire_i32, load_acquire_i64, store_release_i32, store_release_i64
+from cython.cimports.pillion.memory.atomics import (
+    load_acquire_i32,
+    load_acquire_i64,
+    store_release_i32,
+    store_release_i64,
+)
 from cython.cimports.pillion.memory.log_buffer import (
     log_clean,
     log_fill_gap,
@@ -63,8 +68,9 @@ NOBODY = cython.declare(int64_t, 0x7FFFFFFFFFFFFFFF)
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _report_loss(agent: cython.pointer(Receiver), image: cython.pointer(ImageStruct), position: int64_t, length: int32_t) -> cython.void:
-    """Count a new gap in the loss report: what of it was not counted before. The first one asks the conductor for an entry."""
+def _report_loss(agent: cython.pointer(Receiver), image: cython.pointer(ImageStruct), position: int64_t,
+                 length: int32_t) -> cython.void:
+    """Count in the loss report what of a gap was not counted before. The first asks the conductor for an entry."""
     event: cython.pointer(Item)
     end: int64_t = position + length
     lost: int64_t = end - max(position, image.reported_gap)
@@ -100,7 +106,8 @@ def _flush_loss(agent: cython.pointer(Receiver), image: cython.pointer(ImageStru
 @cython.nogil
 @cython.exceptval(check=False)
 def _fill_gap(agent: cython.pointer(Receiver), image: cython.pointer(ImageStruct)) -> cython.void:
-    if log_fill_gap(image.log, term_id_of_position(image.gap_position, image.log.position_bits, image.log.initial_term_id),
+    if log_fill_gap(image.log,
+                    term_id_of_position(image.gap_position, image.log.position_bits, image.log.initial_term_id),
                     cython.cast(int32_t, image.gap_position & (image.log.term_length - 1)), image.gap_length):
         count(cython.address(agent.context), LOSS_GAP_FILLS, 1)
     image.gap_position = -1
@@ -235,7 +242,8 @@ def _add_image(agent: cython.pointer(Receiver), image: cython.pointer(ImageStruc
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _remove_image(agent: cython.pointer(Receiver), image: cython.pointer(ImageStruct), cool_down: cython.bint) -> cython.void:
+def _remove_image(agent: cython.pointer(Receiver), image: cython.pointer(ImageStruct),
+                  cool_down: cython.bint) -> cython.void:
     dispatched: cython.bint = list_remove(cython.address(image.endpoint.images), image)
     list_remove(cython.address(agent.images), image)
     if load_acquire_i32(cython.address(image.mode)) == MODE_DRAINING and image.sent_mode != MODE_DRAINING and (
@@ -266,7 +274,8 @@ def _add_subscriber(image: cython.pointer(ImageStruct), position: cython.pointer
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _handle_stream(agent: cython.pointer(Receiver), item: cython.pointer(Item), event: cython.pointer(Item)) -> cython.bint:
+def _handle_stream(agent: cython.pointer(Receiver), item: cython.pointer(Item),
+                   event: cython.pointer(Item)) -> cython.bint:
     image: cython.pointer(ImageStruct) = cython.cast(cython.pointer(ImageStruct), item.target)
     position: cython.pointer(int64_t) = cython.cast(cython.pointer(int64_t), item.other)
     if item.kind == COMMAND_ADD_STREAM:

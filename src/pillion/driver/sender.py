@@ -1,8 +1,8 @@
 """The sender: owns network publications. Sends what flow control allows, set-ups, heartbeats and retransmissions.
 
-One cycle: commands of the conductor, then data of every publication in turn, then, if it is due, what receivers sent back
-(`poll_control` of the next room, which whoever runs the cycle calls).
-Frames go out straight from the term they were written to. A publication's publisher limit is this agent's as well.
+One cycle: commands of the conductor, then data of every publication in turn, then, if it is due, what receivers sent
+back (`poll_control` of the next room, which whoever runs the cycle calls). Frames go out straight from the term they
+were written to. A publication's publisher limit is this agent's as well.
 """
 
 import cython
@@ -166,8 +166,9 @@ def _collect(out: cython.pointer(Outgoing), pub: cython.pointer(NetworkStruct), 
     """Whole frames from `position`, at most `room` of the stream, as datagrams of at most the MTU.
 
     Datagrams of one size that follow each other in the log form one run, which a transport may hand over in one piece.
-    Of padding only the header needs room, since it may be longer than any window; one that is not longer than `patience`
-    waits until all of it has room, because a receiver drops what reaches more than half a term beyond its last word.
+    Of padding only the header needs room, since it may be longer than any window; one that is not longer than
+    `patience` waits until all of it has room, because a receiver drops what reaches more than half a term beyond its
+    last word.
     """
     term: cython.pointer(uint8_t)
     data: cython.pointer(uint8_t)
@@ -214,7 +215,8 @@ def _collect(out: cython.pointer(Outgoing), pub: cython.pointer(NetworkStruct), 
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _hand_out(agent: cython.pointer(Sender), pub: cython.pointer(NetworkStruct), total: cython.pointer(int64_t)) -> cython.int:
+def _hand_out(agent: cython.pointer(Sender), pub: cython.pointer(NetworkStruct),
+              total: cython.pointer(int64_t)) -> cython.int:
     """Send what was collected: how many datagrams were accepted, their bytes in `total`."""
     out: cython.pointer(Outgoing) = cython.address(agent.outgoing)
     sent: cython.int = pub.endpoint.transport.send(pub.endpoint.transport, out.runs, out.run_count)
@@ -260,7 +262,8 @@ def _send_data(agent: cython.pointer(Sender), pub: cython.pointer(NetworkStruct)
 def _resend(agent: cython.pointer(Sender), pub: cython.pointer(NetworkStruct)) -> cython.void:
     """Send the range of the pending retransmission again, if it is still ours to send."""
     out: cython.pointer(Outgoing) = cython.address(agent.outgoing)
-    position: int64_t = compute_position(pub.resend.term_id, pub.resend.offset, pub.log.position_bits, pub.log.initial_term_id)
+    position: int64_t = compute_position(pub.resend.term_id, pub.resend.offset, pub.log.position_bits,
+                                         pub.log.initial_term_id)
     start: int64_t = position
     end: int64_t = position + pub.resend.length
     total: int64_t = 0
@@ -424,7 +427,8 @@ def _follow_spies(pub: cython.pointer(NetworkStruct)) -> cython.int:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _serve(agent: cython.pointer(Sender), pub: cython.pointer(NetworkStruct), sent_bytes: cython.pointer(int64_t)) -> cython.int:
+def _serve(agent: cython.pointer(Sender), pub: cython.pointer(NetworkStruct),
+           sent_bytes: cython.pointer(int64_t)) -> cython.int:
     now_ns: int64_t = agent.context.now_ns
     work: cython.int = 0
     simulated: cython.bint = pub.receiver_count == 0 and pub.spies_simulate and pub.spies.count > 0

@@ -20,7 +20,12 @@ from cython.cimports.pillion.driver.context import (
 from cython.cimports.pillion.driver.positions import list_add, list_remove, positions_range
 from cython.cimports.pillion.driver.queues import Item, queue_claim, queue_peek, queue_publish, queue_release
 from cython.cimports.pillion.driver.streams import IpcStruct
-from cython.cimports.pillion.memory.atomics import load_acquire_i32, store_release_i32, store_release_i64, store_release_u8
+from cython.cimports.pillion.memory.atomics import (
+    load_acquire_i32,
+    store_release_i32,
+    store_release_i64,
+    store_release_u8,
+)
 from cython.cimports.pillion.memory.log_buffer import log_clean, log_producer_position
 
 if not cython.compiled:
@@ -125,7 +130,7 @@ def _serve(stream: cython.pointer(IpcStruct)) -> cython.int:
 @cython.nogil
 @cython.exceptval(check=False)
 def _add_subscriber(stream: cython.pointer(IpcStruct), position: cython.pointer(int64_t)) -> int64_t:
-    """The new subscriber's position: the slowest's, and if it is alone the furthest anybody ever read. -1: no memory."""
+    """The new subscriber's position: the slowest's, or the furthest ever read if it is alone. -1: no memory."""
     smallest: int64_t = NOBODY
     largest: int64_t = 0
     positions_range(cython.address(stream.subscribers), stream.clean_position, stream.consumer_position,
@@ -150,7 +155,8 @@ def _subscribers_changed(stream: cython.pointer(IpcStruct)) -> cython.void:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _handle(agent: cython.pointer(StreamConductor), item: cython.pointer(Item), event: cython.pointer(Item)) -> cython.bint:
+def _handle(agent: cython.pointer(StreamConductor), item: cython.pointer(Item),
+            event: cython.pointer(Item)) -> cython.bint:
     """True if an event is to be published."""
     stream: cython.pointer(IpcStruct) = cython.cast(cython.pointer(IpcStruct), item.target)
     position: cython.pointer(int64_t) = cython.cast(cython.pointer(int64_t), item.other)

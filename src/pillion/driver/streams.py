@@ -1,21 +1,25 @@
 """The classes through which the conductor builds streams and endpoints, and looks at them.
 
-Each owns one struct; from `DataPlane.add_*` on the struct belongs to an agent, until the agent has reported it released.
-What is read here of a struct in use is one atomic word at a time.
+Each owns one struct; from `DataPlane.add_*` on the struct belongs to an agent, until the agent has reported it
+released. What is read here of a struct in use is one atomic word at a time.
 """
 
 from __future__ import annotations
 
 import cython
-from cython.cimports.libc.stdint import int32_t, int64_t, uint8_t
+from cython.cimports.libc.stdint import int32_t, int64_t
 from cython.cimports.libc.stdlib import calloc, free
 from cython.cimports.libc.string import memcpy
-from cython.cimports.pillion.driver.positions import PointerList, list_add, list_free, positions_range
+from cython.cimports.pillion.driver.positions import PointerList, list_add, list_free
 from cython.cimports.pillion.driver.udp.transport import ADDRESS_LENGTH, DatagramTransport
-from cython.cimports.pillion.memory.atomics import load_acquire_i32, load_acquire_i64, store_release_i32, store_release_i64
+from cython.cimports.pillion.memory.atomics import (
+    load_acquire_i32,
+    load_acquire_i64,
+    store_release_i32,
+    store_release_i64,
+)
 from cython.cimports.pillion.memory.log_buffer import Log, LogBuffer, log_producer_position
 from cython.cimports.pillion.memory.loss_report import LossReportEntry
-from cython.cimports.pillion.protocol.layouts import LossEntry
 
 if not cython.compiled:
     raise ImportError("pillion.driver.streams must be compiled: run `pip install .`")
@@ -236,7 +240,8 @@ class ReceiveEndpoint:
     """A bound transport that subscriptions listen on."""
 
     def __cinit__(self):
-        self.endpoint = cython.cast(cython.pointer(ReceiveEndpointStruct), calloc(1, cython.sizeof(ReceiveEndpointStruct)))
+        self.endpoint = cython.cast(cython.pointer(ReceiveEndpointStruct),
+                                    calloc(1, cython.sizeof(ReceiveEndpointStruct)))
         if self.endpoint == cython.NULL:
             raise MemoryError
 
@@ -315,7 +320,7 @@ class PublicationImage:
             free(self.stream)
 
     def link_subscriber(self, position_id: int) -> int:
-        """Before `add_image` only: a subscriber that is there from the start. Its join position, which is the image's."""
+        """Before `add_image` only: a subscriber that is there from the start. Its join position, the image's."""
         return _link(self, self.handed_over, cython.address(self.stream.subscribers), self.counters, position_id,
                      self.stream.rebuild_position)
 

@@ -17,8 +17,8 @@ from pillion.protocol.commands import AddSubscription, Remove
 from pillion.protocol.ids import ResponseType
 
 if TYPE_CHECKING:
-    from pillion.driver.channel_params import SubscriptionParams
     from pillion.driver.channel_endpoints import Endpoints, ReceiveChannelEndpoint
+    from pillion.driver.channel_params import SubscriptionParams
     from pillion.driver.images import Images
     from pillion.driver.ipc_publications import IpcPublications, IpcStream
     from pillion.driver.network_publications import NetworkStream

@@ -119,7 +119,8 @@ class ManyToOneRingBuffer:
         """The next message as `(type_id, bytes)`, or None. Consumer only.
 
         A record whose length leads outside the ring (a hostile or broken producer) is skipped to the end of what is
-        claimed and reported as type 0, so that it cannot stop the driver. One call steps over at most one ring of padding.
+        claimed and reported as type 0, so that it cannot stop the driver. One call steps over at most one ring of
+        padding.
         """
         passed: int64_t = 0
         self.owner.check_writable()

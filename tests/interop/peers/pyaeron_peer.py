@@ -13,7 +13,7 @@ import roles
 
 
 class PyaeronLibrary:
-    """`pyaeron` as of 0.1.0: `offer` gives True or a falsy code, `try_claim` a claim (of one byte or more) or a falsy code."""
+    """`pyaeron` 0.1.0: `offer` gives True or a falsy code, `try_claim` a claim (1 byte or more) or such a code."""
 
     def open_publication(self, directory: str, channel: str, stream_id: int, exclusive: bool) -> None:
         self.client = pyaeron.connect(dir=directory)

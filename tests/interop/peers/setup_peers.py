@@ -1,7 +1,7 @@
 """Fetch the real Aeron for the interop tests: the C client and driver through pyaeron, the Java jars through Maven.
 
-`setup_peers.py [DIRECTORY]` (default `.cache/peers` of the repository) leaves `status.json` there, which names each peer
-with "" or the reason why it is absent: the tests that need it are then skipped with the same words.
+`setup_peers.py [DIRECTORY]` (default `.cache/peers` of the repository) leaves `status.json` there, which names each
+peer with "" or the reason why it is absent: the tests that need it are then skipped with the same words.
 """
 
 from __future__ import annotations

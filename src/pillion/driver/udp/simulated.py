@@ -1,7 +1,7 @@
 """A network in memory: seeded loss, repetition, reordering and delay on a simulated clock.
 
-Everything that shares a network runs in one thread and is stepped by it. The same seed, the same rules and the same steps
-give the same datagrams at the same times: `digest` is one number for all of it.
+Everything that shares a network runs in one thread and is stepped by it. The same seed, the same rules and the same
+steps give the same datagrams at the same times: `digest` is one number for all of it.
 """
 
 from __future__ import annotations
@@ -154,7 +154,8 @@ def _find_port(network: cython.pointer(Network), to: cython.pointer(cython.const
 @cython.nogil
 @cython.exceptval(check=False)
 def _carry(network: cython.pointer(Network), port: cython.pointer(Port), to: cython.pointer(cython.const[Address]),
-           kind: uint16_t, data: cython.pointer(cython.const[uint8_t]), length: int64_t, due_ns: int64_t) -> cython.void:
+           kind: uint16_t, data: cython.pointer(cython.const[uint8_t]), length: int64_t,
+           due_ns: int64_t) -> cython.void:
     target: cython.pointer(Port) = _find_port(network, to)
     packet: cython.pointer(Packet)
     if target == cython.NULL or (target.connected and (
@@ -216,7 +217,8 @@ def _transmit(port: cython.pointer(Port), data: cython.pointer(cython.const[uint
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _send(transport: cython.pointer(Transport), runs: cython.pointer(cython.const[Run]), count: cython.int) -> cython.int:
+def _send(transport: cython.pointer(Transport), runs: cython.pointer(cython.const[Run]),
+          count: cython.int) -> cython.int:
     port: cython.pointer(Port) = cython.cast(cython.pointer(Port), transport.port)
     run: cython.int
     used: cython.int = 0
@@ -308,9 +310,9 @@ class SimulatedNetwork:
 
     def trace(self) -> list:
         """(time ns, source port, target port, frame type, length, arrival ns or -1) of every datagram, if recorded."""
-        index: int64_t
         return [
-            (self.network.trace[index].time_ns, self.network.trace[index].source_port, self.network.trace[index].target_port,
+            (self.network.trace[index].time_ns, self.network.trace[index].source_port,
+             self.network.trace[index].target_port,
              self.network.trace[index].type, self.network.trace[index].length, self.network.trace[index].due_ns)
             for index in range(self.network.trace_count)
         ]
@@ -387,7 +389,8 @@ class SimulatedTransport(DatagramTransport):
         length: cython.size_t = len(data)
         if to is not None:
             _set_address(cython.address(address), encode_address(*to))
-            _transmit(cython.address(self.port), cython.cast(cython.pointer(uint8_t), raw), length, cython.address(address))
+            _transmit(cython.address(self.port), cython.cast(cython.pointer(uint8_t), raw), length,
+                      cython.address(address))
         elif self.port.connected:
             _transmit(cython.address(self.port), cython.cast(cython.pointer(uint8_t), raw), length,
                       cython.address(self.port.peer))

@@ -1,7 +1,7 @@
 """UDP sockets: batched system calls, and the interceptor that loses, repeats and reorders on purpose.
 
-`Transport` is what an agent sees of any network: two function pointers and a place for errors. A transport belongs to one
-agent once it was handed over. Opening one may take a while and is done off the cycles.
+`Transport` is what an agent sees of any network: two function pointers and a place for errors. A transport belongs to
+one agent once it was handed over. Opening one may take a while and is done off the cycles.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ def random_unit(state):
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _fate(loss: cython.pointer(Interceptor), data: cython.pointer(cython.const[uint8_t]), length: int64_t) -> cython.int:
+def _fate(loss: cython.pointer(Interceptor), data: cython.pointer(cython.const[uint8_t]),
+          length: int64_t) -> cython.int:
     kind: uint16_t = 0
     if length >= 8:
         memcpy(cython.address(kind), data + 6, 2)
@@ -84,7 +85,8 @@ def _failed(transport: cython.pointer(Transport)) -> cython.int:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _intercept_arrivals(loss: cython.pointer(Interceptor), batch: cython.pointer(Batch), received: cython.int) -> cython.int:
+def _intercept_arrivals(loss: cython.pointer(Interceptor), batch: cython.pointer(Batch),
+                        received: cython.int) -> cython.int:
     """What is left of a batch after loss: dropped, repeated, and one at a time kept back until the next batch."""
     count: cython.int = 0
     index: cython.int
@@ -98,7 +100,7 @@ def _intercept_arrivals(loss: cython.pointer(Interceptor), batch: cython.pointer
             memcpy(loss.held, arrival.data, arrival.length)
             loss.held_length = arrival.length
             loss.held_address = arrival.source[0]
-        if fate == DROP or fate == HOLD:
+        if fate in (DROP, HOLD):
             continue
         if fate == REPEAT:
             batch.arrivals[count] = arrival
@@ -106,7 +108,8 @@ def _intercept_arrivals(loss: cython.pointer(Interceptor), batch: cython.pointer
         batch.arrivals[count] = arrival
         count += 1
     if release:
-        # After everything that arrived later. Nothing is held while one is, so the buffer is not written before it is read.
+        # After everything that arrived later. Nothing is held while one is, so the buffer is not written before it is
+        # read.
         batch.arrivals[count].data = loss.held
         batch.arrivals[count].length = loss.held_length
         batch.arrivals[count].segment_size = loss.held_length
@@ -163,7 +166,8 @@ def _send_datagram(transport: cython.pointer(Transport), data: cython.pointer(cy
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _send_intercepted(transport: cython.pointer(Transport), data: cython.pointer(cython.const[uint8_t]), length: int64_t,
+def _send_intercepted(transport: cython.pointer(Transport), data: cython.pointer(cython.const[uint8_t]),
+                      length: int64_t,
                       to: cython.pointer(cython.const[Address])) -> cython.bint:
     loss: cython.pointer(Interceptor) = cython.address(transport.outgoing)
     fate: cython.int = _fate(loss, data, length)
@@ -188,7 +192,8 @@ def _send_intercepted(transport: cython.pointer(Transport), data: cython.pointer
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _send(transport: cython.pointer(Transport), runs: cython.pointer(cython.const[Run]), count: cython.int) -> cython.int:
+def _send(transport: cython.pointer(Transport), runs: cython.pointer(cython.const[Run]),
+          count: cython.int) -> cython.int:
     messages: mmsghdr[32]
     vectors: iovec[32]
     run: cython.int
@@ -265,7 +270,8 @@ class DatagramTransport:
 class UdpTransport(DatagramTransport):
     """An open UDP socket. Raises `OSError` naming the address when it cannot be bound or connected."""
 
-    def __init__(self, *, bind: tuple | None = None, connect: tuple | None = None, so_sndbuf: int = 0, so_rcvbuf: int = 0):
+    def __init__(self, *, bind: tuple | None = None, connect: tuple | None = None, so_sndbuf: int = 0,
+                 so_rcvbuf: int = 0):
         address = connect or bind
         if address is None:
             raise ValueError("a transport needs an address to bind to, to connect to, or both")
@@ -285,7 +291,8 @@ class UdpTransport(DatagramTransport):
         except OSError as error:
             sock.close()
             action = "bind to" if address is bind else "connect to"
-            raise OSError(error.errno, f"cannot {action} {format_address(address[0], address[1])}: {error.strerror}") from error
+            raise OSError(error.errno,
+                          f"cannot {action} {format_address(address[0], address[1])}: {error.strerror}") from error
         self.socket = sock
         self.local_address = sock.getsockname()[:2]
         # The kernel reports twice what was asked for.
@@ -300,8 +307,8 @@ class UdpTransport(DatagramTransport):
                  mask: int = 0xFFFF, direction: str = "both") -> None:
         """Arm the interceptor, before the transport is handed over.
 
-        Rates in 0..1; `mask` has a bit for each frame type that may be hit (`1 << type`); `direction` is what this socket
-        "receive"s, "send"s, or "both". The same seed makes the same choices for the same sequence of datagrams.
+        Rates in 0..1; `mask` has a bit for each frame type that may be hit (`1 << type`); `direction` is what this
+        socket "receive"s, "send"s, or "both". The same seed makes the same choices for the same sequence of datagrams.
         """
         if direction not in ("receive", "send", "both"):
             raise ValueError(f"direction={direction!r} must be receive, send or both")
@@ -321,7 +328,8 @@ class UdpTransport(DatagramTransport):
 
 
 @cython.cfunc
-def _arm(loss: cython.pointer(Interceptor), drop: cython.double, duplicate: cython.double, reorder: cython.double, seed, mask):
+def _arm(loss: cython.pointer(Interceptor), drop: cython.double, duplicate: cython.double, reorder: cython.double, seed,
+         mask):
     loss.state = (seed * 0x9E3779B97F4A7C15 + 1) & 0xFFFFFFFFFFFFFFFF or 1
     loss.drop = drop
     loss.duplicate = duplicate
