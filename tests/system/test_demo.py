@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 DEMO = Path(__file__).resolve().parents[2] / "demo" / "demo.py"
-DEADLINE_S = 100
+DEADLINE_S = 200
+
+pytestmark = pytest.mark.timeout(DEADLINE_S + 60)
 
 
 @pytest.fixture

@@ -5,8 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import signal
 import subprocess
 import sys
+from collections import deque
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,7 +17,7 @@ from pillion.memory.counters import CounterRecord
 from pillion.memory.error_log import ErrorRecord
 from pillion.memory.loss_report import LossRecord
 from pillion.protocol.ids import CounterType
-from pillion.tools import console, driver, errors, inspection, loss, stat
+from pillion.tools import console, driver, errors, inspection, loss, stat, subscribe
 from pillion.tools.main import COMMANDS, main
 
 
@@ -240,6 +243,67 @@ def test_write_all_writes_all_into_a_narrow_pipe():
     with os.fdopen(reading, "rb") as reader:
         assert reader.read() == data
     thread.join()
+
+
+@pytest.mark.parametrize(("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
+def test_signal_waits_for_what_is_held_and_a_second_does_not(number, error):
+    done = []
+
+    def hold(stop):
+        with stop.held():
+            signal.raise_signal(number)
+            done.append("held")
+
+    with console.DeferredStop() as stop:
+        for _ in range(2):
+            with pytest.raises(error):
+                hold(stop)
+    assert done == ["held"]
+    with console.DeferredStop(), pytest.raises(error):
+        signal.raise_signal(number)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+class EndingImage:
+    """Ends and is closed by another thread while somebody asks whether it has ended."""
+
+    is_closed = False
+    is_publication_revoked = False
+    session_id, source_identity, position = 1, "aeron:ipc", 0
+
+    @property
+    def is_end_of_stream(self):
+        was_over, self.is_closed = self.is_closed, True
+        return was_over
+
+
+def test_stream_that_ends_while_it_is_looked_at_is_not_cut_off():
+    args = subscribe._parser().parse_args([])
+    receiver = subscribe.Receiver(args, deque(), 1, console.Traffic("received"), None)
+    receiver.images = [EndingImage()]
+    receiver._retire()
+    assert receiver.ended == 0
+    receiver._retire()
+    assert (receiver.ended, receiver.images) == (1, [])
+
+
+def test_stream_that_is_gone_without_its_end_was_cut_off():
+    args = subscribe._parser().parse_args([])
+    receiver = subscribe.Receiver(args, deque(), 1, console.Traffic("received"), None)
+    image = SimpleNamespace(
+        is_closed=False,
+        is_end_of_stream=False,
+        is_publication_revoked=False,
+        session_id=1,
+        source_identity="aeron:ipc",
+        position=0,
+    )
+    receiver.images = [image]
+    receiver._retire()
+    assert receiver.images == [image]
+    image.is_closed = True
+    with pytest.raises(console.CommandError, match="session 1 from aeron:ipc was cut off"):
+        receiver._retire()
 
 
 def test_commands_are_imported_when_used_and_the_driver_loads_no_client():

@@ -169,6 +169,49 @@ def termination_as_exit() -> Iterator[None]:
         signal.signal(signal.SIGTERM, previous)
 
 
+class DeferredStop:
+    """SIGINT and SIGTERM end the command, but not while it `holds` what is nowhere else.
+
+    A second signal does at once, for when what it waits for never comes.
+    """
+
+    def __init__(self) -> None:
+        self._holds = False
+        self._pending = 0
+        self._previous: list[tuple[int, Any]] = []
+
+    def __enter__(self) -> DeferredStop:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._previous.append((number, signal.signal(number, self._on_signal)))
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        for number, handler in self._previous:
+            signal.signal(number, handler)
+
+    def _on_signal(self, number: int, frame: object) -> None:
+        if self._holds and not self._pending:
+            self._pending = number
+        else:
+            self._stop(number)
+
+    def _stop(self, number: int) -> NoReturn:
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
+        raise SystemExit(128 + number)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """The block is done whole before a signal counts."""
+        self._holds = True
+        try:
+            yield
+        finally:
+            self._holds = False
+        if self._pending:
+            self._stop(self._pending)
+
+
 @contextmanager
 def open_or_standard(file: str, standard: IO[str], flags: int) -> Iterator[int]:
     """A descriptor of `file`, or for "-" that of `standard`, which stays open."""

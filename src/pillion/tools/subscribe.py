@@ -13,6 +13,7 @@ from pillion.tools.console import (
     EXIT_INCOMPLETE,
     EXIT_TIMED_OUT,
     CommandError,
+    DeferredStop,
     Traffic,
     add_client_arguments,
     add_stream_arguments,
@@ -22,7 +23,6 @@ from pillion.tools.console import (
     open_or_standard,
     positive_seconds,
     print_json,
-    termination_as_exit,
     whole_number,
     write_all,
 )
@@ -58,17 +58,16 @@ def run(arguments: list[str]) -> int:
     creation = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
     with (
         open_or_standard(args.output, sys.stdout, creation) as output,
-        termination_as_exit(),
+        DeferredStop() as stop,
         connect(args, "subscribe") as client,
     ):
         arrived: deque[Image] = deque()
         client.add_subscription(args.channel, args.stream, on_available_image=arrived.append)
         traffic = Traffic("received", quiet=args.quiet)
-        receiver = Receiver(args, arrived, output, traffic)
+        receiver = Receiver(args, arrived, output, traffic, stop)
         try:
             receiver.receive()
         finally:
-            receiver.flush()
             traffic.finish()
             if args.json:
                 print_json(
@@ -114,13 +113,21 @@ def _parser() -> argparse.ArgumentParser:
 class Receiver:
     """Takes images as they arrive, writes what they bring, and knows when all have ended."""
 
-    def __init__(self, args: argparse.Namespace, arrived: deque[Image], output: int, traffic: Traffic):
+    def __init__(
+        self,
+        args: argparse.Namespace,
+        arrived: deque[Image],
+        output: int,
+        traffic: Traffic,
+        stop: DeferredStop,
+    ) -> None:
         from pillion.client.assembler import FragmentAssembler
 
         self.args = args
         self.arrived = arrived
         self.output = output
         self.traffic = traffic
+        self.stop = stop
         self.messages: list[bytes] = []
         self.images: list[Image] = []
         self.ended = 0
@@ -140,8 +147,11 @@ class Receiver:
         attempt = 0
         last = time.monotonic()
         while not self._is_complete():
-            if self._poll():
-                self.flush()
+            # What was polled counts as consumed: it is written before anything ends us.
+            with self.stop.held():
+                work = self._poll()
+                self._write()
+            if work:
                 attempt = 0
                 last = time.monotonic()
                 continue
@@ -180,8 +190,10 @@ class Receiver:
     def _retire(self) -> None:
         """Let go of images that brought all they had."""
         for image in self.images[:1] if self.one_at_a_time else list(self.images):
+            # In this order: the client's thread may close the image in between, after its end.
+            is_closed = image.is_closed
             over = image.is_end_of_stream
-            if not over and not image.is_closed:
+            if not over and not is_closed:
                 continue
             if not over or image.is_publication_revoked:
                 raise CommandError(
@@ -192,8 +204,7 @@ class Receiver:
             self.images.remove(image)
             self.ended += 1
 
-    def flush(self) -> None:
-        """Write what was taken."""
+    def _write(self) -> None:
         if self.messages:
             taken, self.messages = self.messages, []
             self.traffic.add(len(taken), sum(map(len, taken)))
