@@ -468,7 +468,7 @@ def connected_by_invoking(client: pillion.Client, stream: int) -> tuple[Any, Any
 def test_forgotten_client_is_closed(driver: Driver, stream: int) -> None:
     client = pillion.connect(driver.directory)
     publication = client.add_publication(IPC, stream)
-    with pytest.warns(ResourceWarning, match="unclosed"):  # noqa: PT031
+    with pytest.warns(ResourceWarning, match="unclosed"):
         del client
         gc.collect()
     wait_until("the publication to be closed", lambda: publication.is_closed)
