@@ -6,7 +6,7 @@ PEERS := .cache/peers
 STUBBED = $(subst /,.,$(patsubst src/%.pyi,%,$(shell find src -name '*.pyi')))
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-assert sanitize demo lint docs peers clean
+.PHONY: help build test test-assert sanitize sanitize-threads demo lint docs peers clean
 
 # The variants are whole packages of their own under build/, so that `make build` stays what it is.
 OURS := tests/unit tests/system tests/simulation tests/fuzz
@@ -14,6 +14,8 @@ ASSERTED := build/assert
 SANITIZED := build/sanitize
 REPORTS := $(CURDIR)/$(SANITIZED)/reports
 SANITIZERS := $(shell $(CC) -print-file-name=libasan.so) $(shell $(CC) -print-file-name=libubsan.so)
+THREADED := tests/unit/test_data_plane.py tests/system/test_ipc.py tests/system/test_udp.py tests/system/test_abuse.py
+THREAD_SANITIZED := build/sanitize-threads
 # The interpreter's own memory is not ours to count, and what it allocates is to be seen byte by byte. A report goes to a
 # file, because a test may start a process whose output and end it does not look at.
 SANITIZER_ENV := LD_PRELOAD="$(SANITIZERS)" PYTHONMALLOC=malloc \
@@ -25,6 +27,7 @@ help:
 	@echo "make test   set up, then run every test (real peers are skipped with the reason when absent)"
 	@echo "make test-assert  the same without the real peers, with the assertions of the compiled core switched on"
 	@echo "make sanitize     the same under the address sanitizer and that for undefined behaviour"
+	@echo "make sanitize-threads  the tests of threads under the thread sanitizer"
 	@echo "make peers  fetch the real Aeron (C through pyaeron, Java) for the interop tests"
 	@echo "make lint   ruff, mypy, and the stubs compared with the compiled modules"
 	@echo "make docs   build the documentation"
@@ -58,6 +61,16 @@ sanitize: $(VENV)/.tools
 	rm -rf $(REPORTS) && mkdir -p $(REPORTS)
 	$(SANITIZER_ENV) PYTHONPATH=$(CURDIR)/$(SANITIZED)/lib $(BIN)/python -m pytest -q -p no:cacheprovider --capture=sys $(OURS) $(PYTEST_ARGS)
 	@test -z "$$(ls $(REPORTS))" || { cat $(REPORTS)/*; exit 1; }
+
+# Without randomised addresses, which the thread sanitizer of gcc cannot place its own memory between.
+sanitize-threads: $(VENV)/.tools
+	PILLION_SANITIZE=thread $(BIN)/python setup.py -q build --build-base $(THREAD_SANITIZED) --build-lib $(THREAD_SANITIZED)/lib
+	rm -rf $(THREAD_SANITIZED)/reports && mkdir -p $(THREAD_SANITIZED)/reports
+	LD_PRELOAD="$(shell $(CC) -print-file-name=libtsan.so)" \
+	  TSAN_OPTIONS=exitcode=0:log_path=$(CURDIR)/$(THREAD_SANITIZED)/reports/tsan \
+	  PYTHONPATH=$(CURDIR)/$(THREAD_SANITIZED)/lib setarch -R \
+	  $(BIN)/python -m pytest -q -p no:cacheprovider --capture=sys $(THREADED) $(PYTEST_ARGS)
+	@test -z "$$(ls $(THREAD_SANITIZED)/reports)" || { cat $(THREAD_SANITIZED)/reports/*; exit 1; }
 
 demo: build
 	$(BIN)/python demo/demo.py

@@ -241,3 +241,13 @@ def test_a_receiver_in_another_process_sees_whole_messages_or_is_lapped() -> Non
         for number in range(1, count + 1):
             message = struct.pack("<q", number) * (1 + number % 16)
             broadcast.transmitter.transmit(number, message)
+
+
+def test_the_smallest_buffer_takes_a_header_and_no_more() -> None:
+    owner = MappedFile.anonymous(8 + 128)
+    transmitter = BroadcastTransmitter(owner, 0, 8 + 128)
+    transmitter.transmit(7, b"")
+    assert take(owner, 0, 8) == struct.pack("<ii", 8, 7)
+    with pytest.raises(ValueError, match="1 bytes"):
+        transmitter.transmit(1, b"x")
+    assert take(owner, 8 + 24, 128 - 24) == bytes(128 - 24)

@@ -52,7 +52,8 @@ class BroadcastTransmitter:
         self.owner = owner
         self.buffer = owner.address + cython.cast(int64_t, offset)
         self.trailer = cython.cast(cython.pointer(BroadcastTrailer), self.buffer + self.capacity)
-        self.max_message_length = self.capacity // 8
+        # A record has a header as well, which matters for the smallest of buffers.
+        self.max_message_length = min(self.capacity // 8, self.capacity - RECORD_HEADER_LENGTH)
 
     def transmit(self, type_id: int, message) -> None:
         """Publish one message to every client. Raises `ValueError` above `max_message_length` bytes."""
