@@ -274,6 +274,17 @@ def test_a_receiver_keeps_its_id(conversations: Conversations, sender: str, rece
     assert len(ids) == 1
 
 
+@pytest.mark.parametrize(("sender", "receiver"), list(product(KINDS, KINDS)))
+def test_padding_waits_for_room(conversations: Conversations, sender: str, receiver: str) -> None:
+    """A difference: ours is sent when the window has room for all of it, the others' when it has for the header."""
+    phases = {
+        seen.datagram.phase
+        for seen in conversations("padding without room", sender, receiver).decoded
+        if seen.frames[-1].kind == "pad"
+    }
+    assert phases == ({"room"} if sender == "pillion" else {"no room"})
+
+
 @pytest.mark.parametrize("sender", KINDS)
 def test_a_revoked_stream_is_said_to_end(conversations: Conversations, sender: str) -> None:
     """Our receiver says so once at least; the C driver may or may not, as its timers fall."""

@@ -151,7 +151,7 @@ class Exchange:
             counter_id = counters.find_by_type_and_registration(
                 CounterType.RECEIVER_POSITION, self.image.correlation_id
             )
-            return counter_id >= 0 and counters.value(counter_id) == wanted
+            return counter_id >= 0 and counters.value(counter_id) >= wanted
 
         wait_until(f"the image to be complete up to {wanted}", arrived)
         self._arrived = wanted
@@ -315,6 +315,26 @@ def unusual_channel(exchange: Exchange) -> None:
     relay.wait_for("status message of the end", lambda seen: is_status(seen, SM_EOS))
 
 
+def padding_without_room(exchange: Exchange) -> None:
+    """The term ends beyond the window: is its padding sent before there is room for it?"""
+    relay = exchange.relay
+    relay.phase = "set-up"
+    exchange.subscribe()
+    exchange.publish_here()
+    exchange.await_connection()
+    relay.wait_for("heartbeat", is_heartbeat)
+    relay.phase = "no room"
+    exchange.offer(SMALL, 28)
+    before_padding = exchange.publication.position
+    exchange.offer(LARGEST[:4000])
+    exchange.settle(before_padding)
+    relay.wait_for("heartbeat", is_heartbeat, count=2)
+    relay.phase = "room"
+    exchange.consume()
+    exchange.settle()
+    exchange.consume()
+
+
 def round_trip(exchange: Exchange) -> None:
     """Both sides are asked for the time a round trip takes, which no driver does unless it is told to."""
     relay = exchange.relay
@@ -352,11 +372,14 @@ UNUSUAL = Stream(
     publication_options="|eos=false",
     subscription_options="|gtag=99|rcv-wnd=4k",
 )
+# 1 KiB of the window is left where 2 KiB of the term are.
+NARROW = Stream(start_offset=55 * 1024, window=8 * 1024, subscription_options="|rcv-wnd=8k")
 EXCHANGES: dict[str, tuple[Callable[[Exchange], None], Stream]] = {
     "whole life": (whole_life, Stream()),
     "second receiver": (second_receiver, Stream()),
     "revocation": (revocation, Stream()),
     "unusual channel": (unusual_channel, UNUSUAL),
+    "padding without room": (padding_without_room, NARROW),
     "round trip": (round_trip, Stream()),
     "rejection": (rejection, Stream()),
 }
