@@ -284,7 +284,7 @@ def revocation(exchange: Exchange) -> None:
     exchange.publication.revoke()
     relay.wait_for("revoked", lambda seen: is_heartbeat(seen, FLAGS_REVOKED))
     wait_until("the image to go", lambda: exchange.subscription.image_count == 0)
-    if exchange.receiver_kind == "pillion":  # the others may or may not, as their timers fall
+    if exchange.receiver_kind == "pillion":  # the C driver does not always
         relay.wait_for("status message of the end", lambda seen: is_status(seen, SM_EOS))
 
 
@@ -313,6 +313,21 @@ def unusual_channel(exchange: Exchange) -> None:
     relay.wait_for("heartbeat", is_heartbeat, count=3)
     exchange.subscription.close()
     relay.wait_for("status message of the end", lambda seen: is_status(seen, SM_EOS))
+
+
+def unreliable(exchange: Exchange) -> None:
+    """The subscriber does not want what is lost again."""
+    relay = exchange.relay
+    relay.phase = "set-up"
+    exchange.subscribe()
+    exchange.publish_here()
+    exchange.await_connection()
+    relay.wait_for("heartbeat", is_heartbeat)
+    relay.phase = "loss"
+    exchange.lose_at(exchange.publication.position + LARGE_LENGTH)
+    exchange.offer_at_once(LARGE, 3)
+    exchange.settle()
+    exchange.consume()
 
 
 def padding_without_room(exchange: Exchange) -> None:
@@ -379,6 +394,7 @@ EXCHANGES: dict[str, tuple[Callable[[Exchange], None], Stream]] = {
     "second receiver": (second_receiver, Stream()),
     "revocation": (revocation, Stream()),
     "unusual channel": (unusual_channel, UNUSUAL),
+    "unreliable": (unreliable, Stream(subscription_options="|reliable=false")),
     "padding without room": (padding_without_room, NARROW),
     "round trip": (round_trip, Stream()),
     "rejection": (rejection, Stream()),
