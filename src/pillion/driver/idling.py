@@ -49,8 +49,9 @@ def sleep_ns(duration_ns):
     nanosleep(cython.address(pause), cython.NULL)
 
 
-def precise_timers():
-    """Let this thread's short sleeps be short: the kernel's default may add 50 us to each."""
+def prepare_thread(name):
+    """Name this thread for the system, and let its short sleeps be short: the kernel may add 50 us to each."""
+    prctl(PR_SET_NAME, cython.cast(cython.ulong, name), 0, 0, 0)
     prctl(PR_SET_TIMERSLACK, 1000, 0, 0, 0)
 
 
