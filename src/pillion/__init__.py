@@ -8,7 +8,7 @@ from pillion.version import __version__
 
 if TYPE_CHECKING:
     from pillion.client.assembler import FragmentAssembler
-    from pillion.client.client import Client, connect
+    from pillion.client.client import Client
     from pillion.client.counter import Counter
     from pillion.client.fragment import FragmentBuffer, Header
     from pillion.client.image import ABORT, BREAK, COMMIT, CONTINUE, Image
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         Publication,
     )
     from pillion.client.subscription import Subscription
+    from pillion.connecting import connect
     from pillion.driver.media_driver import MediaDriver
     from pillion.errors import PillionError
 
@@ -49,7 +50,7 @@ _HOMES = {
     "PillionError": "errors",
     "Publication": "client.publication",
     "Subscription": "client.subscription",
-    "connect": "client.client",
+    "connect": "connecting",
 }
 
 __all__ = [

@@ -308,7 +308,7 @@ def test_blocks_can_be_offered(client: pillion.Client, stream: int) -> None:
         }
         for offset, value in header.items():
             block[offset : offset + 4] = (value & 0xFFFFFFFF).to_bytes(4, "little")
-        wait_until("the block to be taken", lambda: publication.offer_block(block) > 0)  # noqa: B023
+        wait_until("the block to be taken", lambda: publication.offer_block(block) > 0)
         while subscription.poll(lambda buffer, header: None):
             pass
     assert image.position == publication.position >= 2 * 65536

@@ -18,7 +18,8 @@ ROOMS: dict[str, frozenset[str]] = {
     "memory": COMMON | {"protocol"},
     "client": COMMON | {"memory", "protocol"},
     "driver": COMMON | {"memory", "protocol"},
-    "tools": COMMON | {"memory", "protocol", "client", "driver"},
+    "connecting": COMMON | {"client", "driver"},
+    "tools": COMMON | {"memory", "protocol", "client", "driver", "connecting"},
 }
 # Above the rooms: what users import.
 TOP = COMMON | frozenset(ROOMS)

@@ -1,4 +1,4 @@
-"""`connect` and `Client`: what an application holds."""
+"""`Client`: what an application holds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pillion.client.counter import Counter
 from pillion.client.handlers import PublicationErrorFrame
 from pillion.client.publication import ExclusivePublication, Publication
 from pillion.client.registrar import Registrar
-from pillion.client.settings import UNSET, ClientSettings, Handler, Unset, client_settings
+from pillion.client.settings import UNSET, ClientSettings, Handler, Unset
 from pillion.client.subscription import Subscription
 from pillion.errors import ChannelError, SettingError
 
@@ -234,10 +234,12 @@ class Client:
 
     @property
     def aeron_dir(self) -> str:
+        """The directory of the driver this client talks to."""
         return self._conductor.settings.aeron_dir
 
     @property
     def settings(self) -> ClientSettings:
+        """What `connect` was given, with the defaults filled in."""
         return self._conductor.settings
 
     @property
@@ -247,6 +249,7 @@ class Client:
 
     @property
     def is_closed(self) -> bool:
+        """True once it was closed, by its owner or because the driver is gone."""
         return self._conductor.closed is not None
 
     def next_correlation_id(self) -> int:
@@ -351,84 +354,11 @@ def _check_counter(type_id: int, label: str, key: bytes) -> None:
         raise ValueError(f"key of {len(bytes(key))} bytes, the longest is {MAX_KEY_LENGTH}")
 
 
-def connect(
-    aeron_dir: str | os.PathLike[str] | None = None,
-    *,
-    embedded: bool = False,
-    client_name: str | None = None,
-    driver_timeout: float | None = None,
-    keepalive_interval: float = 0.5,
-    idle_sleep: float | None = None,
-    use_conductor_agent_invoker: bool = False,
-    driver_agent_invoker: Handler | None = None,
-    pre_touch_mapped_memory: bool | None = None,
-    on_available_image: Handler | None = None,
-    on_unavailable_image: Handler | None = None,
-    on_available_counter: Handler | None = None,
-    on_unavailable_counter: Handler | None = None,
-    on_publication_error: Handler | None = None,
-    on_error: Handler | None = None,
-    on_close: Handler | None = None,
-    **driver_settings: Any,
-) -> Client:
-    """Connect to the driver of `aeron_dir` (None: AERON_DIR or the platform's default).
-
-    `embedded=True` starts a private driver that goes with the client; `driver_settings` are its
-    settings. Durations are in seconds; None takes the `AERON_...` variable, or its default:
-    `driver_timeout` 10 (how long a driver may be silent, and how long calls wait for it),
-    `idle_sleep` 0.016 (of the conductor's thread, 0..1), `client_name` up to 100 characters.
-    `use_conductor_agent_invoker=True` starts no thread: call `invoke` often.
-    `driver_agent_invoker()` is called while this client waits, to run a driver in the same thread.
-
-    Handlers: images get the image, counters `(counters, registration_id, counter_id)`,
-    `on_publication_error` a `PublicationErrorFrame`, `on_error` the exception (None: printed to
-    stderr), `on_close` nothing. They may use the client.
-
-    Raises `DriverTimeoutError` if no living driver is found within `driver_timeout`,
-    `DriverIncompatibleError`, `CncFileError`, `SettingError`.
-
-    >>> with pillion.connect(embedded=True) as client:
-    ...     publication = client.add_publication("aeron:ipc", 10)
-    """
-    if driver_settings and not embedded:
-        raise TypeError(f"unexpected arguments {sorted(driver_settings)}: driver settings need embedded=True")
-    directory = None if aeron_dir is None else os.fspath(aeron_dir)
-    settings = client_settings(
-        directory,
-        client_name=client_name,
-        driver_timeout=driver_timeout,
-        keepalive_interval=keepalive_interval,
-        idle_sleep=idle_sleep,
-        pre_touch_mapped_memory=pre_touch_mapped_memory,
-        use_conductor_agent_invoker=use_conductor_agent_invoker,
-        driver_agent_invoker=driver_agent_invoker,
-        on_available_image=on_available_image,
-        on_unavailable_image=on_unavailable_image,
-        on_available_counter=on_available_counter,
-        on_unavailable_counter=on_unavailable_counter,
-        on_publication_error=on_publication_error,
-        on_error=on_error,
-        on_close=on_close,
-    )
-    if not embedded:
-        return Client(settings)
-    from pillion.driver.media_driver import embedded_driver
-
-    driver = embedded_driver(directory, driver_settings)
-    settings.aeron_dir = driver.aeron_dir
-    try:
-        return Client(settings, driver)
-    except BaseException:
-        driver.close()
-        raise
-
-
 __all__ = [
     "Client",
     "ClientSettings",
     "PublicationErrorFrame",
     "attach",
-    "connect",
     "is_driver_active",
     "request_driver_termination",
 ]

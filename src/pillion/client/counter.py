@@ -36,6 +36,7 @@ class Counter:
 
     @property
     def is_closed(self) -> bool:
+        """True once it was closed, by its owner or with its client."""
         return self._reader is None
 
     @property
@@ -67,11 +68,13 @@ class Counter:
 
     @property
     def label(self) -> str:
+        """What tools show it as, up to 380 bytes. Raises `ClosedError`."""
         label: str = self._counters.label(self.counter_id)
         return label
 
     @property
     def type_id(self) -> int:
+        """What kind of counter it is; 1000 and above are the applications'. Raises `ClosedError`."""
         type_id: int = self._counters.type_id(self.counter_id)
         return type_id
 

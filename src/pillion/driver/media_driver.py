@@ -228,6 +228,7 @@ class MediaDriver:
 
     @property
     def is_closed(self) -> bool:
+        """True once `close` was called."""
         return self._is_closed
 
     def close(self) -> None:

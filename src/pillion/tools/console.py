@@ -134,7 +134,7 @@ def directory_of(args: argparse.Namespace) -> str:
 def connect(args: argparse.Namespace, command: str) -> Client:
     """A client of the driver that `args` name; raises `DriverTimeoutError` with the remedy."""
     from pillion.client.client import attach
-    from pillion.client.client import connect as connect_client
+    from pillion.connecting import connect as connect_client
 
     name = f"pillion {command}"
     if args.embedded:
