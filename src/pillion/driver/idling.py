@@ -9,7 +9,7 @@ import cython
 from cython.cimports.libc.stdint import int64_t, uint64_t
 from cython.cimports.libc.stdlib import free, realloc
 from cython.cimports.pillion.memory.atomics import cpu_pause
-from cython.cimports.posix.time import nanosleep, timespec
+from cython.cimports.posix.time import CLOCK_MONOTONIC, clock_gettime, nanosleep, timespec
 from cython.cimports.posix.unistd import read
 
 if not cython.compiled:
@@ -17,6 +17,7 @@ if not cython.compiled:
 
 ADAPTIVE_SPINS = cython.declare(int64_t, 20)
 ADAPTIVE_YIELDS = cython.declare(int64_t, 40)
+CROWDED_NS = cython.declare(int64_t, 200_000)                 # a yield that took so long gave the processor to somebody
 ADAPTIVE_PARK_NS = cython.declare(int64_t, 10_000)
 
 
@@ -68,6 +69,20 @@ def _wait(idler: cython.pointer(Idler), duration_ns: int64_t) -> cython.void:
         read(idler.waits.fds[0].fd, cython.address(rung), 8)
 
 
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _yield(idler: cython.pointer(Idler)) -> cython.void:
+    """Give way once. Where others want the processor each further yield would cost a scheduler slice: park instead."""
+    before: timespec
+    after: timespec
+    clock_gettime(CLOCK_MONOTONIC, cython.address(before))
+    sched_yield()
+    clock_gettime(CLOCK_MONOTONIC, cython.address(after))
+    if (after.tv_sec - before.tv_sec) * 1_000_000_000 + after.tv_nsec - before.tv_nsec > CROWDED_NS:
+        idler.step = idler.max_spins + idler.max_yields
+
+
 def idle_after(idler, work, longest_ns):
     """Once a cycle; `longest_ns` is how long this thread may sleep now, whatever its strategy."""
     if idler.kind == IDLE_NOOP:
@@ -85,7 +100,10 @@ def idle_after(idler, work, longest_ns):
     elif idler.step <= idler.max_spins:
         cpu_pause()
     elif idler.step <= idler.max_spins + idler.max_yields:
-        sched_yield()
+        if idler.kind == IDLE_ADAPTIVE:
+            _yield(idler)
+        else:
+            sched_yield()
     else:
         if idler.step == idler.max_spins + idler.max_yields + 1:
             idler.park_ns = idler.min_park_ns
