@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from streams import messages, transfer
+from transfers import messages, transfer
 
 from pillion.client.client import Client
 from pillion.driver.media_driver import MediaDriver
