@@ -106,6 +106,7 @@ class MediaDriver:
             report_length,
             sparse=False,
             mode=FILE_MODE,
+            touch=False,
         )
         counters = cnc.counters_manager(settings.counters_free_to_reuse_timeout_ns // 1_000_000)
         _allocate_system_counters(counters, settings)

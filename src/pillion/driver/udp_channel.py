@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pillion.address import EndpointAddress, is_multicast
 from pillion.channel import ChannelUri
@@ -22,8 +22,7 @@ Resolver = Callable[[str], str]
 _suffixes = itertools.count(1)
 
 
-@dataclass(frozen=True, slots=True)
-class UdpChannel:
+class UdpChannel(NamedTuple):
     """A resolved unicast channel.
 
     `canonical_form` is equal for channels that share an endpoint. `is_wildcard` marks one with a
