@@ -194,3 +194,20 @@ def test_a_rejected_image_is_an_error_for_its_publisher(
     assert sender.counters.value(SystemCounter.ERROR_FRAMES_RECEIVED) > 0
     assert receiver.counters.value(SystemCounter.IMAGES_REJECTED) == 1
     wait_until(lambda: publication.is_connected, "rejoined after the rejection")
+
+
+@pytest.mark.parametrize(
+    "settings", [{"udp_offload": False}, {"udp_offload": True}, {"connect_enabled": False}], ids=str
+)
+@pytest.mark.parametrize("mtu", ["1408", "8192", "65504"])
+def test_every_way_to_send_delivers_the_same(
+    pair: Callable[..., tuple[Client, Client]], settings: dict[str, bool], mtu: str
+) -> None:
+    sender, receiver = pair(**settings)
+    channel = channel_of()
+    subscription = receiver.add_subscription(channel, STREAM)
+    publication = sender.add_publication(f"{channel}|mtu={mtu}", STREAM)
+    wanted = messages(3000, 30_000)
+    assert transfer(publication, subscription, wanted) == wanted
+    assert sender.counters.value(SystemCounter.ERRORS) == 0
+    assert receiver.counters.value(SystemCounter.INVALID_PACKETS) == 0

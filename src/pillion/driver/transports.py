@@ -14,6 +14,7 @@ class TransportOpener:
 
     def __init__(self, settings: DriverSettings) -> None:
         self._loss = settings.loss
+        self._offload = settings.udp_offload
         self._seeds = itertools.count()
 
     def open(
@@ -26,7 +27,11 @@ class TransportOpener:
     ) -> UdpTransport:
         """A bound socket, connected to `connect` where one is given; raises `OSError`."""
         transport = UdpTransport(
-            bind=bind, connect=connect, so_sndbuf=so_sndbuf, so_rcvbuf=so_rcvbuf
+            bind=bind,
+            connect=connect,
+            so_sndbuf=so_sndbuf,
+            so_rcvbuf=so_rcvbuf,
+            offload=self._offload,
         )
         if self._loss is not None:
             arguments: dict[str, Any] = self._loss._asdict()
