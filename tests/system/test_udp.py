@@ -11,7 +11,7 @@ from transfers import messages, transfer
 
 from pillion.client.client import Client
 from pillion.driver.media_driver import MediaDriver
-from pillion.driver.setting_values import LossRates
+from pillion.driver.setting_values import LossRates, RandomLoss
 from pillion.protocol.ids import CounterType, SystemCounter
 from support import free_port, wait_until
 
@@ -211,3 +211,13 @@ def test_every_way_to_send_delivers_the_same(
     assert transfer(publication, subscription, wanted) == wanted
     assert sender.counters.value(SystemCounter.ERRORS) == 0
     assert receiver.counters.value(SystemCounter.INVALID_PACKETS) == 0
+
+
+def test_the_references_loss_generator_works(pair: Callable[..., tuple[Client, Client]]) -> None:
+    sender, receiver = pair(receive_loss=(RandomLoss(rate=0.2, seed=4),))
+    channel = channel_of()
+    subscription = receiver.add_subscription(channel, STREAM)
+    publication = sender.add_publication(channel, STREAM)
+    wanted = messages(500, 20_000)
+    assert transfer(publication, subscription, wanted) == wanted
+    assert receiver.counters.value(SystemCounter.NAKS_SENT) > 0
