@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from pillion.driver.aeron_directory import owner_of
 from pillion.errors import DirectoryError
 from pillion.memory.log_buffer import LogBuffer, LogSpec
 from pillion.memory.mapped_file import free_space
@@ -116,6 +117,7 @@ class LogFiles:
 
     def __init__(self, directory: str, *, check_storage: bool, file_mode: int) -> None:
         self._directory = directory
+        self._owner = owner_of(directory)
         self._check_storage = check_storage
         self._file_mode = file_mode
         self._lengths: dict[str, int] = {}
@@ -125,6 +127,11 @@ class LogFiles:
 
         Raises `DirectoryError` with what is needed and available.
         """
+        if self.is_taken_over:
+            raise DirectoryError(
+                f"another driver has taken {self._directory} over: this one is at its end",
+                path=self._directory,
+            )
         path = os.path.join(self._directory, kind, f"{registration_id}.logbuffer")
         available = free_space(os.path.dirname(path)) - self._unwritten()
         if self._check_storage and available < spec.file_length:
@@ -144,11 +151,19 @@ class LogFiles:
         """Unlink a log and drop the last references to its mapping here, where it may take long."""
         self._lengths.pop(path, None)
         try:
-            os.unlink(path)
+            # Registration ids begin anew with every driver: a log of this name may be another's.
+            if not self.is_taken_over:
+                os.unlink(path)
         except FileNotFoundError:
             pass
         finally:
             references.clear()
+
+    @property
+    def is_taken_over(self) -> bool:
+        """Whether another driver began in this directory, as it may when this one was stopped."""
+        owner = owner_of(self._directory)
+        return owner is not None and owner != self._owner
 
     def _unwritten(self) -> int:
         total = 0

@@ -409,6 +409,12 @@ class SimulatedTransport(DatagramTransport):
             free(packet)
         return found
 
+    def reconnect(self, address: tuple) -> None:
+        """Change the peer, from the next datagram on, as `UdpTransport.reconnect` does."""
+        _set_address(cython.address(self.port.peer), encode_address(*address))
+        self.port.connected = True
+        self.transport.connected = True
+
     def close(self) -> None:
         """Leave the network; what was on its way here is lost. Again does nothing."""
         if self.network is None:

@@ -335,6 +335,9 @@ def format_address(host: str, port: int) -> str:
 class DatagramTransport:
     """What an endpoint sends and receives through: a kernel socket or a simulated network."""
 
+    def reconnect(self, address: tuple) -> None:
+        raise NotImplementedError
+
     def close(self) -> None:
         raise NotImplementedError
 
