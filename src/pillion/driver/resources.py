@@ -122,6 +122,10 @@ class LogFiles:
         self._file_mode = file_mode
         self._lengths: dict[str, int] = {}
 
+    def room(self) -> int:
+        """Bytes that no log may grow into yet."""
+        return free_space(self._directory) - self._unwritten()
+
     def create(self, kind: str, registration_id: int, spec: LogSpec) -> tuple[LogBuffer, int]:
         """`<kind>/<registration id>.logbuffer`, and the bytes the file system has left beside it.
 
@@ -133,7 +137,7 @@ class LogFiles:
                 path=self._directory,
             )
         path = os.path.join(self._directory, kind, f"{registration_id}.logbuffer")
-        available = free_space(os.path.dirname(path)) - self._unwritten()
+        available = self.room()
         if self._check_storage and available < spec.file_length:
             raise DirectoryError(
                 f"the log {path} needs {spec.file_length} bytes, {max(available, 0)} are left: use "
