@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pillion.clock import Clock
 from pillion.driver.aeron_directory import FILE_MODE
@@ -18,6 +18,7 @@ from pillion.driver.resources import LogFiles, Resources
 from pillion.driver.services import RandomSource, Services
 from pillion.driver.settings import DriverSettings
 from pillion.driver.udp.transport import DatagramTransport
+from pillion.driver.udp_channel import MeasuredResolver
 from pillion.memory.cnc import LOSS_REPORT_FILE, CncFile
 from pillion.memory.counters import CountersManager
 from pillion.memory.loss_report import LossReport
@@ -34,8 +35,7 @@ from pillion.version import __version__
 SHUT_DOWN_HEARTBEAT_MS = -1
 
 
-@dataclass(slots=True)
-class DriverParts:
+class DriverParts(NamedTuple):
     """A driver that does something when its conductor and its data plane are run."""
 
     cnc: CncFile
@@ -99,6 +99,7 @@ def build_driver(
         report_length,
         sparse=False,
         mode=FILE_MODE,
+        touch=False,
     )
     counters = cnc.counters_manager(settings.counters_free_to_reuse_timeout_ns // 1_000_000)
     _allocate_system_counters(counters, settings)
@@ -120,7 +121,9 @@ def build_driver(
             check_storage=settings.perform_storage_checks,
             file_mode=FILE_MODE,
         ),
-        resolver=resolver,
+        resolver=MeasuredResolver(
+            resolver, clock, counters, settings.name_resolver_threshold_ns
+        ),
         open_transport=open_transport,
     )
     ring = cnc.to_driver_ring

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from pillion.driver.ports import WildcardPorts
 from pillion.driver.refusal import Refusal, generic
 from pillion.driver.streams import ReceiveEndpoint, SendEndpoint
+from pillion.driver.udp.transport import encode_address
 from pillion.driver.udp_channel import UdpChannel, format_address
 from pillion.errors import ErrorCode
 from pillion.protocol.ids import ChannelStatus, CounterType, SystemCounter
@@ -77,7 +78,11 @@ class SendChannelEndpoint(ChannelEndpoint):
         super().__init__(services, channel, channel_text, registration_id)
         self.publications: set[NetworkStream] = set()
         self.transport = transport
-        self.native: SendEndpoint | None = SendEndpoint(transport)
+        # Unconnected, a socket hears from any peer, and each send has to say where to.
+        self.is_connected = services.settings.connect_enabled
+        self.native: SendEndpoint | None = SendEndpoint(
+            transport, None if self.is_connected else encode_address(*channel.remote)
+        )
         #: When the name was last looked up again because nobody answered.
         self.resolved_ns = services.now_ns
         self._register(
@@ -218,7 +223,7 @@ class Endpoints:
         sndbuf, rcvbuf = self.sndbuf(channel.uri), self.rcvbuf(channel.uri)
         return lambda: services.open_transport(
             bind=(host, port),
-            connect=channel.remote,
+            connect=channel.remote if services.settings.connect_enabled else None,
             so_sndbuf=sndbuf,
             so_rcvbuf=rcvbuf,
         )

@@ -6,7 +6,7 @@ publication's is checked. Wrong values raise `ChannelError` or `Refusal`, code 1
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pillion.channel import ChannelUri, InitialPosition, is_tagged, parse_term_length, tag_of
 from pillion.driver.refusal import Refusal, not_supported
@@ -20,8 +20,7 @@ NO_CORRELATION = -1
 LARGER_THAN_HEADER = 64
 
 
-@dataclass(frozen=True, slots=True)
-class UntetheredTimeouts:
+class UntetheredTimeouts(NamedTuple):
     """How long a subscription with `tether=false` may lag, linger and rest; ns."""
 
     window_limit_ns: int
@@ -29,8 +28,7 @@ class UntetheredTimeouts:
     resting_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class PublicationParams:
+class PublicationParams(NamedTuple):
     """A publication as its channel wants it. Lengths in bytes, times in ns.
 
     The `given_*` fields are what the channel itself says, None where it leaves it to the driver:
@@ -53,8 +51,7 @@ class PublicationParams:
     untethered: UntetheredTimeouts
 
 
-@dataclass(frozen=True, slots=True)
-class SessionOfTag:
+class SessionOfTag(NamedTuple):
     """What `session-id=tag:<n>` copies from the publication with that entity tag."""
 
     session_id: int
@@ -62,8 +59,7 @@ class SessionOfTag:
     term_length: int
 
 
-@dataclass(frozen=True, slots=True)
-class SubscriptionParams:
+class SubscriptionParams(NamedTuple):
     """A subscription as its channel wants it."""
 
     session_id: int | None

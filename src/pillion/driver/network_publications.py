@@ -284,7 +284,11 @@ class NetworkPublications:
         """Timer event: look the names of silent endpoints up again."""
         now_ns = self.services.now_ns
         for endpoint in self.endpoints.senders:
-            if endpoint.is_closing or now_ns < endpoint.resolved_ns + RE_RESOLUTION_NS:
+            if (
+                endpoint.is_closing
+                or not endpoint.is_connected
+                or now_ns < endpoint.resolved_ns + RE_RESOLUTION_NS
+            ):
                 continue
             endpoint.resolved_ns = now_ns
             address = endpoint.channel.uri.endpoint

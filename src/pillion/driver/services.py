@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pillion.clock import Clock
@@ -52,28 +51,44 @@ class Randomness:
         return self.getrandbits(32) - 2**31
 
 
-@dataclass(slots=True)
 class Services:
     """One a driver; the conductor's thread only."""
 
-    settings: DriverSettings
-    clock: Clock
-    random: RandomSource
-    cnc: CncFile
-    counters: CountersManager
-    to_clients: BroadcastTransmitter
-    error_log: DistinctErrorLog
-    loss_report: LossReport
-    plane: DataPlane
-    resources: Resources
-    log_files: LogFiles
-    resolver: Callable[[str], str]
-    open_transport: Callable[..., DatagramTransport]
-    #: Time of the cycle, ns and ms since the epoch.
-    now_ns: int = 0
-    now_ms: int = 0
-    #: Log files whose deletion failed: `(path, length, references)`.
-    undeleted: list[tuple[str, int, list[Any]]] = field(default_factory=list)
+    def __init__(
+        self,
+        *,
+        settings: DriverSettings,
+        clock: Clock,
+        random: RandomSource,
+        cnc: CncFile,
+        counters: CountersManager,
+        to_clients: BroadcastTransmitter,
+        error_log: DistinctErrorLog,
+        loss_report: LossReport,
+        plane: DataPlane,
+        resources: Resources,
+        log_files: LogFiles,
+        resolver: Callable[[str], str],
+        open_transport: Callable[..., DatagramTransport],
+    ) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.random = random
+        self.cnc = cnc
+        self.counters = counters
+        self.to_clients = to_clients
+        self.error_log = error_log
+        self.loss_report = loss_report
+        self.plane = plane
+        self.resources = resources
+        self.log_files = log_files
+        self.resolver = resolver
+        self.open_transport = open_transport
+        #: Time of the cycle, ns and ms since the epoch.
+        self.now_ns = 0
+        self.now_ms = 0
+        #: Log files whose deletion failed: `(path, length, references)`.
+        self.undeleted: list[tuple[str, int, list[Any]]] = []
 
     # ---- answers --------------------------------------------------------------------------------
 
