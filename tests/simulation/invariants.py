@@ -36,7 +36,7 @@ class Invariants:
         """
         found = [self._counters.value(counter_id) for counter_id in stream.counter_ids[: len(names)]]
         for name, value in zip(names, found, strict=True):
-            if name == "pub-lmt" and (not stream.log.is_connected or stream.state is not State.ACTIVE):
+            if name == "pub-lmt" and (not stream.log.is_connected or not _is_open(stream)):
                 self._last.pop((stream.registration_id, name), None)
             else:
                 self._rises(stream, name, value)
@@ -65,7 +65,7 @@ class Invariants:
         window = stream.params.window_length
         slowest = min([snd_pos, *self._consumers(stream)])
         # At the end it is the producer's position, which may be a message and a term's rest beyond the limit.
-        if stream.state is State.ACTIVE:
+        if _is_open(stream):
             assert pub_lmt - slowest <= window, f"{stream}: limit {pub_lmt}, slowest {slowest}, window {window}"
         produced = stream.native.producer_position
         self._rises(stream, "produced", produced)
@@ -95,3 +95,8 @@ class Invariants:
             assert hwm - slowest <= stream.window_length, (
                 f"{stream}: the highest is {hwm}, the slowest {slowest}, the window {stream.window_length}"
             )
+
+
+def _is_open(stream: Any) -> bool:
+    """Whether somebody may still publish."""
+    return stream.state is State.ACTIVE and not stream.is_revoked

@@ -280,25 +280,25 @@ class Listener:
     def __init__(self, subscription: Any, flows: Callable[[int], Flow]) -> None:
         self.subscription = subscription
         self._flows = flows
-        self._parts: dict[int, list[bytes]] = {}
-        #: Of each image, by its id: the number of the next message; None before the first.
-        self.expected: dict[int, int | None] = {}
+        self._parts: dict[Any, list[bytes]] = {}
+        #: The number of each image's next message; None before the first. Who rejoins gets another image.
+        self.expected: dict[Any, int | None] = {}
         self.received = 0
 
     def read(self, limit: int = 100) -> int:
         count = 0
         for image in self.subscription.images:
-            self.expected.setdefault(image.correlation_id, None)
+            self.expected.setdefault(image, None)
             count += image.poll(lambda buffer, header, image=image: self._on_fragment(image, buffer, header), limit)
         return count
 
     def _on_fragment(self, image: Any, buffer: Any, header: Any) -> None:
-        parts = self._parts.setdefault(image.correlation_id, [])
+        parts = self._parts.setdefault(image, [])
         if header.flags & 0x80:
             assert not parts, f"{image}: a message begins in the middle of another one"
         elif not parts:
             # Who joins in the middle of a message does not get its beginning.
-            assert self.expected[image.correlation_id] is None, f"{image}: the beginning of a message is missing"
+            assert self.expected[image] is None, f"{image}: the beginning of a message is missing"
             return
         parts.append(bytes(buffer))
         if header.flags & 0x40:
@@ -307,18 +307,18 @@ class Listener:
 
     def _on_message(self, image: Any, message: bytes) -> None:
         number = int.from_bytes(message[:8], "little")
-        expected = self.expected[image.correlation_id]
+        expected = self.expected[image]
         assert expected in (None, number), f"{image}: message {number} came, {expected} was expected"
         sent = self._flows(image.session_id).sent
         assert sent[number : number + 1] == [message], f"{image}: message {number} is not what was sent"
-        self.expected[image.correlation_id] = number + 1
+        self.expected[image] = number + 1
         self.received += 1
 
     def has_all(self, flow: Flow) -> bool:
         """Whether an image that is there has everything the flow has sent."""
         return any(
             image.session_id == flow.publication.session_id
-            and self.expected.get(image.correlation_id) == len(flow.sent)
+            and self.expected.get(image) == len(flow.sent)
             for image in self.subscription.images
         )
 

@@ -13,16 +13,30 @@ import pytest
 from machines import MS, SECOND, Flow, Listener, Machine, World, seeds
 
 from pillion.client.client import Client
+from pillion.client.publication import ExclusivePublication
 from pillion.errors import ErrorCode, RegistrationError
 from pillion.protocol.ids import SystemCounter
 
-STREAMS = (
-    ("aeron:udp?endpoint=right:5001", "left", "right"),
-    ("aeron:udp?endpoint=right:5001|rejoin=false", "left", "right"),
-    ("aeron:udp?endpoint=left:5002", "right", "left"),
-    ("aeron:udp?endpoint=right:5003|linger=50ms", "left", "right"),
-    ("aeron:ipc", "left", "left"),
-    ("aeron:ipc", "right", "right"),
+PUBLICATIONS = (
+    ("left", "aeron:udp?endpoint=right:5001", ""),
+    ("left", "aeron:udp?endpoint=right:5001", "|linger=50ms"),
+    ("left", "aeron:udp?endpoint=right:5003", "|ssc=true"),
+    ("right", "aeron:udp?endpoint=left:5002", ""),
+    ("right", "aeron:udp?endpoint=left:5002", "|eos=false"),
+    ("left", "aeron:ipc", ""),
+    ("right", "aeron:ipc", ""),
+)
+SUBSCRIPTIONS = (
+    ("right", "aeron:udp?endpoint=right:5001", ""),
+    ("right", "aeron:udp?endpoint=right:5001", "|rejoin=false"),
+    ("right", "aeron:udp?endpoint=right:5003", ""),
+    ("right", "aeron:udp?endpoint=right:5003", "|tether=false"),
+    ("left", "aeron:udp?endpoint=left:5002", ""),
+    ("left", "aeron:ipc", ""),
+    ("left", "aeron:ipc", "?tether=false"),
+    ("right", "aeron:ipc", ""),
+    ("left", "aeron-spy:aeron:udp?endpoint=right:5001", ""),
+    ("left", "aeron-spy:aeron:udp?endpoint=right:5003", "|tether=false"),
 )
 ACTIONS = 40
 
@@ -35,7 +49,8 @@ class Story:
         self.random = world.random
         hosts = {"left": "10.0.0.1", "right": "10.0.0.2"}
         self.machines = {name: world.machine(name, host) for name, host in hosts.items()}
-        self.flows: dict[tuple[str, int, int], Flow] = {}
+        #: By machine that publishes, channel without options, stream and session.
+        self.flows: dict[tuple[str, str, int, int], Flow] = {}
         self.publications: list[tuple[Machine, Client, Flow]] = []
         self.listeners: list[tuple[Machine, Client, Listener]] = []
         self.numbers = iter(range(10**6))
@@ -52,7 +67,7 @@ class Story:
         return not any(machine.is_suspended for machine in machines)
 
     def publish(self) -> None:
-        channel, name, _ = self.random.choice(STREAMS)
+        name, channel, options = self.random.choice(PUBLICATIONS)
         machine = self.machines[name]
         if not self.is_available(machine):
             return
@@ -60,10 +75,10 @@ class Story:
         stream_id = self.random.choice((1, 2))
         exclusive = self.random.random() < 0.5
         add = client.add_exclusive_publication if exclusive else client.add_publication
-        publication = self.ask(lambda: add(channel, stream_id))
+        publication = self.ask(lambda: add(channel + options, stream_id))
         if publication is None:
             return
-        key = (channel.partition("|")[0], stream_id, publication.session_id)
+        key = (name, channel, stream_id, publication.session_id)
         if not exclusive and key in self.flows and any(flow is self.flows[key] for _, _, flow in self.publications):
             # Shared: the other one of this session is who writes.
             publication.close()
@@ -76,17 +91,18 @@ class Story:
         self.publications.append((machine, client, flow))
 
     def subscribe(self) -> None:
-        channel, _, name = self.random.choice(STREAMS)
+        name, channel, options = self.random.choice(SUBSCRIPTIONS)
         machine = self.machines[name]
         if not self.is_available(machine):
             return
         client = self.client(machine)
         stream_id = self.random.choice((1, 2))
-        subscription = self.ask(lambda: client.add_subscription(channel, stream_id))
+        subscription = self.ask(lambda: client.add_subscription(channel + options, stream_id))
         if subscription is None:
             return
-        short = channel.partition("|")[0]
-        listener = Listener(subscription, lambda session_id: self.flows[short, stream_id, session_id])
+        short = channel.removeprefix("aeron-spy:")
+        publisher = next(row[0] for row in PUBLICATIONS if row[1] == short and (short != "aeron:ipc" or row[0] == name))
+        listener = Listener(subscription, lambda session_id: self.flows[publisher, short, stream_id, session_id])
         self.listeners.append((machine, client, listener))
 
     def ask(self, add: Any) -> Any:
@@ -106,6 +122,29 @@ class Story:
         if self.listeners:
             _, _, listener = self.listeners.pop(self.random.randrange(len(self.listeners)))
             listener.subscription.close()
+
+    def revoke(self) -> None:
+        for _, _, flow in self.publications:
+            if isinstance(flow.publication, ExclusivePublication):
+                flow.publication.revoke()
+                return
+
+    def reject(self) -> None:
+        images = [
+            image for machine, client, listener in self.listeners
+            if self.is_available(machine) and client not in machine.silent and not listener.subscription.is_closed
+            and not listener.subscription.channel.startswith("aeron-spy:")
+            for image in listener.subscription.images
+        ]
+        if images:
+            self.ask(lambda: self.random.choice(images).reject("not wanted"))
+
+    def add_counter(self) -> None:
+        machine = self.random.choice(list(self.machines.values()))
+        if self.is_available(machine):
+            counter = self.client(machine).add_counter(1400, "of the story")
+            if self.random.random() < 0.5:
+                counter.close()
 
     def disturb(self) -> None:
         rate = self.random.choice((0.0, 0.01, 0.1, 0.3, 1.0))
@@ -151,7 +190,8 @@ class Story:
 
     def tell(self) -> None:
         actions = [self.publish] * 4 + [self.subscribe] * 4 + [self.disturb] * 3 + [self.calm] * 3 + [
-            self.unpublish, self.unsubscribe, self.suspend, self.silence, self.close_client]
+            self.unpublish, self.unsubscribe, self.suspend, self.silence, self.close_client, self.revoke, self.reject,
+            self.add_counter]
         for _ in range(ACTIONS):
             action = self.random.choice(actions)
             self.world.note(action.__name__)
