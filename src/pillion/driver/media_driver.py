@@ -26,7 +26,7 @@ from pillion.driver.services import Randomness
 from pillion.driver.settings import DriverSettings
 from pillion.driver.transports import TransportOpener
 from pillion.driver.udp_channel import default_resolver
-from pillion.errors import ClosedError, ErrorCode
+from pillion.errors import ClosedError, ErrorCode, ForkedError
 
 _BUSY_PAUSE_S = 0.0002
 _LONGEST_WAIT_NS = 1_000_000_000
@@ -40,7 +40,7 @@ class MediaDriver:
     `settings` as made by `DriverSettings.load`, or keywords that name settings (`aeron_dir`,
     `threading_mode`, ...; `pillion driver --list-settings` has all), which win over the environment.
     Raises `ActiveDriverError` where a living driver owns the directory, `DirectoryError` with the
-    bytes that are missing, `SettingError`. Thread-safe, except `invoke`.
+    bytes that are missing, `SettingError`. Thread-safe.
 
     >>> with pillion.MediaDriver(aeron_dir="/dev/shm/aeron-example") as driver:
     ...     client = pillion.connect(driver.aeron_dir)
@@ -54,7 +54,11 @@ class MediaDriver:
         self._pid = os.getpid()
         self._stop_requested = False
         self._is_closed = False
-        self._closing = threading.Lock()
+        self._is_forked = False
+        # Held by a cycle in invoker mode and by `close`: neither frees what the other uses. Re-entrant, because a
+        # signal handler may close what is being closed or invoked.
+        self._running = threading.RLock()
+        self._is_invoking = False
         self._thread: threading.Thread | None = None
         _check_socket_buffers(self.settings)
         with start_lock(self.aeron_dir, self.settings.driver_timeout_ms):
@@ -131,9 +135,11 @@ class MediaDriver:
     def invoke(self) -> int:
         """One duty cycle of everything, for `threading_mode="invoker"`; what it did, 0 for nothing.
 
-        One thread calls it, again and again. Raises `ClosedError` once closed, and when another
-        driver has taken the directory over while this one was not run.
+        Call it again and again. While another thread is at it, or called from within itself, it does
+        nothing. Raises `ClosedError` once closed, and when another driver has taken the directory
+        over while this one was not run; `ForkedError` in a forked child.
         """
+        self._check_process()
         if self._is_closed:
             raise ClosedError(f"the driver of {self.aeron_dir} is closed")
         if self._thread is not None:
@@ -141,10 +147,24 @@ class MediaDriver:
                 f"threading_mode={self.settings.threading_mode!r} runs by itself: "
                 "invoke() is for threading_mode='invoker'"
             )
+        if not self._running.acquire(blocking=False):
+            return 0
+        try:
+            return 0 if self._is_invoking or self._is_closed else self._invoke()
+        finally:
+            self._running.release()
+
+    def _invoke(self) -> int:
         if self._conductor.is_taken_over:
             self.close()
             raise ClosedError(f"another driver has taken {self.aeron_dir} over: this one is closed")
-        return self._work() + self._plane.do_work()
+        self._is_invoking = True
+        try:
+            work = self._work()
+            # A signal handler may have closed the driver.
+            return work if self._is_closed else work + self._plane.do_work()
+        finally:
+            self._is_invoking = False
 
     def request_stop(self) -> None:
         """Make `run_until_stopped` return. From any thread, and from a signal handler."""
@@ -154,14 +174,22 @@ class MediaDriver:
     def run_until_stopped(self) -> None:
         """Wait in the main thread until `request_stop`, or a client's permitted terminate request.
 
-        In invoker mode this is the duty cycle. The driver is not closed by it.
+        In invoker mode this is the duty cycle. The driver is not closed by it. Raises `ForkedError`
+        in a forked child, which has no driver.
         """
+        self._check_process()
         if self._thread is not None:
             self._thread.join()
             return
         while not self._stop_requested:
             if not self.invoke():
                 self._plane.wait(_LONGEST_WAIT_NS // 1000)
+
+    def _check_process(self) -> None:
+        if self._is_forked:
+            raise ForkedError(
+                f"the driver of {self.aeron_dir} belongs to the parent process, {self._pid}"
+            )
 
     @property
     def is_closed(self) -> bool:
@@ -170,9 +198,9 @@ class MediaDriver:
 
     def close(self) -> None:
         """Stop the agents, free everything, tell the clients. Again does nothing."""
-        if os.getpid() != self._pid:
+        if self._is_forked:
             return  # a forked child has the object, not the driver
-        with self._closing:
+        with self._running:
             if self._is_closed:
                 return
             self._is_closed = True
@@ -193,6 +221,14 @@ class MediaDriver:
     def __repr__(self) -> str:
         state = "closed" if self._is_closed else self.settings.threading_mode
         return f"MediaDriver({self.aeron_dir!r}, {state})"
+
+
+def _forget_in_child() -> None:
+    for driver in list(_drivers):
+        driver._is_forked = True
+
+
+os.register_at_fork(after_in_child=_forget_in_child)
 
 
 def _close_all() -> None:
