@@ -6,12 +6,13 @@ PEERS := .cache/peers
 STUBBED = $(subst /,.,$(patsubst src/%.pyi,%,$(shell find src -name '*.pyi')))
 
 .DEFAULT_GOAL := help
-.PHONY: help build test demo lint docs peers clean
+.PHONY: help build test demo bench bench-peers lint docs peers clean
 
 help:
 	@echo "make demo   set up, then move a real file over shared memory and UDP and print a table"
 	@echo "make test   set up, then run every test (real peers are skipped with the reason when absent)"
 	@echo "make peers  fetch the real Aeron (C through pyaeron, Java) for the interop tests"
+	@echo "make bench  measure beside the peers there are, some minutes: keep the machine quiet; BENCH='--rows ipc' limits it"
 	@echo "make lint   ruff, mypy, and the stubs compared with the compiled modules"
 	@echo "make docs   build the documentation"
 	@echo "make build  compile the core in place; PILLION_ONLY=pillion.a,pillion.b limits it"
@@ -36,6 +37,12 @@ test: build peers
 
 demo: build
 	$(BIN)/python demo/demo.py
+
+bench-peers: peers
+	$(BIN)/python benchmarks/setup_peers.py
+
+bench: build bench-peers
+	$(BIN)/python -m benchmarks $(BENCH)
 
 lint: build
 	$(BIN)/ruff check .

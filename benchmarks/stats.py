@@ -1,4 +1,4 @@
-"""Medians, percentiles and ratios of samples. No I/O; nothing here knows what was measured."""
+"""Medians and ratios of samples. No I/O; nothing here knows what was measured."""
 
 from __future__ import annotations
 
@@ -28,14 +28,6 @@ class Sample:
         return asdict(self)
 
 
-def percentile(ordered: Sequence[float], percent: float) -> float:
-    """The smallest value that `percent` (0..100) of the ascending `ordered` do not exceed (nearest rank)."""
-    if not ordered:
-        raise ValueError("no values: a percentile needs at least one")
-    rank = -(-len(ordered) * percent // 100)
-    return ordered[max(int(rank), 1) - 1]
-
-
 def summary(values: Sequence[float]) -> dict[str, float]:
     """Count, median, min and max of `values`."""
     return {
@@ -44,16 +36,6 @@ def summary(values: Sequence[float]) -> dict[str, float]:
         "min": min(values),
         "max": max(values),
     }
-
-
-def latency_summary(latencies_ns: Sequence[int]) -> dict[str, float]:
-    """Count, min, percentiles and max of latencies in ns, as microseconds."""
-    ordered = sorted(latencies_ns)
-    points = {"p50": 50, "p90": 90, "p99": 99, "p99.9": 99.9}
-    result: dict[str, float] = {"count": len(ordered), "min_us": ordered[0] / 1e3}
-    result |= {f"{name}_us": percentile(ordered, percent) / 1e3 for name, percent in points.items()}
-    result["max_us"] = ordered[-1] / 1e3
-    return result
 
 
 def ratio_within(ours: Sequence[Sample], theirs: Sequence[Sample], state: str) -> dict[str, Any] | None:

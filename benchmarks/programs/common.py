@@ -17,7 +17,7 @@ import struct
 import sys
 import time
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any, Protocol
 
@@ -25,6 +25,8 @@ from typing import Any, Protocol
 FRAGMENT_LIMIT = 256
 #: The intended send time in ns, first in a message that is sent at a rate.
 STAMP = struct.Struct("<q")
+#: Percentiles reported, in permille.
+POINTS = {"p50": 500, "p90": 900, "p99": 990, "p99.9": 999}
 
 
 class Library(Protocol):
@@ -124,11 +126,8 @@ def subscribe(library: Library, options: SimpleNamespace) -> None:
     say("warm")
     await_go()
     say("going")
-    before = os.times()
     counted, elapsed_ns = library.receive(options.count)
-    after = os.times()
-    cpu_s = after.user + after.system - before.user - before.system
-    say("result", messages=counted, elapsed_ns=elapsed_ns, cpu_s=cpu_s)
+    say("result", messages=counted, elapsed_ns=elapsed_ns)
 
 
 def ping(library: Library, options: SimpleNamespace) -> None:
@@ -142,14 +141,19 @@ def ping(library: Library, options: SimpleNamespace) -> None:
         library.ping_at(options.count, 1e9 / options.rate, latencies_ns)
     else:
         library.ping(options.count, latencies_ns)
+    say("result", **latency_summary(latencies_ns))
+
+
+def percentile(ordered: Sequence[int], permille: int) -> int:
+    """The smallest value that `permille` (1..1000) of the ascending `ordered` do not exceed (nearest rank)."""
+    return ordered[-(-len(ordered) * permille // 1000) - 1]
+
+
+def latency_summary(latencies_ns: Sequence[int]) -> dict[str, int]:
+    """Count, min, percentiles and max."""
     ordered = sorted(latencies_ns)
-    last = len(ordered) - 1
-    points = {name: ordered[max(0, -(-len(ordered) * permille // 1000) - 1)] for name, permille in POINTS.items()}
-    say("result", count=len(ordered), min=ordered[0], max=ordered[last], **points)
-
-
-#: Percentiles reported, in permille.
-POINTS = {"p50": 500, "p90": 900, "p99": 990, "p99.9": 999}
+    points = {name: percentile(ordered, permille) for name, permille in POINTS.items()}
+    return {"count": len(ordered), "min": ordered[0], **points, "max": ordered[-1]}
 
 
 def pong(library: Library, options: SimpleNamespace) -> None:
