@@ -6,7 +6,7 @@ PEERS := .cache/peers
 STUBBED = $(subst /,.,$(patsubst src/%.pyi,%,$(shell find src -name '*.pyi')))
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-assert sanitize demo lint docs peers clean
+.PHONY: help build test test-assert sanitize demo bench bench-peers lint docs peers clean
 
 # The variants are whole packages of their own under build/, so that `make build` stays what it is.
 OURS := tests/unit tests/system tests/simulation tests/fuzz
@@ -26,6 +26,7 @@ help:
 	@echo "make test-assert  the same without the real peers, with the assertions of the compiled core switched on"
 	@echo "make sanitize     the same under the address sanitizer and that for undefined behaviour"
 	@echo "make peers  fetch the real Aeron (C through pyaeron, Java) for the interop tests"
+	@echo "make bench  measure beside the peers there are, some minutes: keep the machine quiet; BENCH='--rows ipc' limits it"
 	@echo "make lint   ruff, mypy, and the stubs compared with the compiled modules"
 	@echo "make docs   build the documentation"
 	@echo "make build  compile the core in place; PILLION_ONLY=pillion.a,pillion.b limits it"
@@ -61,6 +62,12 @@ sanitize: $(VENV)/.tools
 
 demo: build
 	$(BIN)/python demo/demo.py
+
+bench-peers: peers
+	$(BIN)/python benchmarks/setup_peers.py
+
+bench: build bench-peers
+	$(BIN)/python -m benchmarks $(BENCH)
 
 lint: build
 	$(BIN)/ruff check .
