@@ -21,7 +21,7 @@ import pillion
 from pillion.client.client import Client
 from pillion.driver import aeron_directory
 from pillion.driver.media_driver import MediaDriver
-from pillion.errors import ActiveDriverError, DriverTimeoutError, RegistrationError
+from pillion.errors import ActiveDriverError, ClosedError, DriverTimeoutError, RegistrationError
 from pillion.memory.cnc import CNC_FILE, CncFile
 from pillion.protocol.ids import CounterType, SystemCounter
 from support import FAST, free_port, wait_until
@@ -257,6 +257,32 @@ def test_a_driver_whose_directory_was_taken_over_ends_and_deletes_nothing(
     new.close()
     assert second.finish() == 0
     assert not os.path.exists(aeron_dir)
+
+
+def test_an_invoked_driver_that_was_not_run_for_long_ends_too(
+    aeron_dir: str, start_driver: Callable[..., MediaDriver], connect: Callable[..., Client]
+) -> None:
+    neglected = start_driver(threading_mode="invoker", driver_timeout_ms=100, dir_delete_on_shutdown=True)
+
+    def take_over() -> MediaDriver | None:
+        try:
+            return start_driver(driver_timeout_ms=100)
+        except ActiveDriverError:
+            return None
+
+    def has_ended() -> bool:
+        try:
+            neglected.invoke()
+        except ClosedError as error:
+            assert "taken" in str(error)
+            return True
+        return False
+
+    driver = wait_until(take_over, "another one takes over", PATIENCE_S)
+    client = connect(driver)
+    wait_until(has_ended, "the first one notices", PATIENCE_S)
+    assert neglected.is_closed
+    client.add_publication("aeron:ipc", STREAM)
 
 
 @pytest.mark.parametrize("round_", range(3))
