@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+
 from processes import wait_until
 
 LOCALHOST = "127.0.0.1"

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+from memory_tools import get, put
 from plane_tools import MS, SECOND, TERM, Reader, Side, drain, image
 
 from pillion.driver.data_plane import DataPlane
@@ -283,9 +284,18 @@ def test_no_command_and_no_event_is_lost_when_the_queues_are_full(side):
         side.plane.remove_subscriber(found.stream, position)
     for _ in range(10):
         side.step(2 * SECOND)
+    assert side.count(SystemCounter.SENDER_PROXY_FAILS) == side.count(SystemCounter.RECEIVER_PROXY_FAILS) == 0
     assert [event[2] for event in side.take(DriverEvent.SUBSCRIBER_ADDED)] == positions
     assert [event[2] for event in side.take(DriverEvent.SUBSCRIBER_REMOVED)] == positions
     assert not found.stream.has_subscribers
+
+
+def test_a_full_command_queue_is_counted(side):
+    endpoint = side.add_subscription(side.udp(bind=("127.0.0.1", 0)))
+    for number in range(1100):
+        side.plane.add_subscription(endpoint, number, None)
+    assert side.count(SystemCounter.RECEIVER_PROXY_FAILS) == 1
+    assert side.count(SystemCounter.SENDER_PROXY_FAILS) == 0
 
 
 def test_more_streams_than_any_fixed_list(side, steps):
@@ -395,6 +405,19 @@ def test_waking_the_conductor(tmp_path):
     side.ring.write(1, b"command")
     assert side.plane.wait(60 * SECOND)
     side.close()
+
+
+@pytest.mark.parametrize("distance", [8, 2**20, 2**62, -8, -(2**62)])
+def test_a_tail_that_leads_nowhere_does_not_keep_the_conductor_awake(side, distance):
+    capacity = side.ring.capacity
+    side.ring.write(1, b"command")
+    assert side.ring.read_one() == (1, b"command")
+    tail, head = capacity + 128, get(side.ring.owner, "q", capacity + 384)
+    put(side.ring.owner, "q", tail, head + distance)
+    assert not side.plane.wait(MS)
+    put(side.ring.owner, "q", tail, head)
+    side.ring.write(1, b"command")
+    assert side.plane.wait(60 * SECOND)
 
 
 def test_closed_is_closed(side):

@@ -19,7 +19,7 @@ from cython.cimports.pillion.protocol.layouts import (
 
 from pillion.errors import CncFileError, CncNotReadyError, DriverIncompatibleError
 from pillion.memory.broadcast import BroadcastReceiver, BroadcastTransmitter
-from pillion.memory.counters import CountersManager, CountersReader
+from pillion.memory.counters import CountersManager, CountersReader, CountersWriter
 from pillion.memory.error_log import DistinctErrorLog, read_errors
 
 if not cython.compiled:
@@ -70,7 +70,8 @@ class CncFile:
         length = (total + page_size - 1) & ~(page_size - 1)
         if length > MAX_CNC_LENGTH:
             raise ValueError(f"the cnc file would have {length} bytes, it may have {MAX_CNC_LENGTH}")
-        mapped = MappedFile.create(os.path.join(directory, CNC_FILE), length, sparse=False, mode=mode)
+        # The space is there for certain; the pages come as they are used, or a driver would start 15 ms later.
+        mapped = MappedFile.create(os.path.join(directory, CNC_FILE), length, sparse=False, mode=mode, touch=False)
         cnc: CncFile = CncFile.__new__(CncFile)
         cnc.mapped = mapped
         raw: cython.pointer(CncMetadata) = cython.cast(cython.pointer(CncMetadata), cnc.mapped.address)
@@ -176,6 +177,9 @@ class CncFile:
 
     def counters_reader(self) -> CountersReader:
         return CountersReader(self.mapped, *self.offsets[2], *self.offsets[3])
+
+    def counters_writer(self) -> CountersWriter:
+        return CountersWriter(self.mapped, *self.offsets[2], *self.offsets[3])
 
     def counters_manager(self, free_to_reuse_ms: int = 1000) -> CountersManager:
         return CountersManager(self.mapped, *self.offsets[2], *self.offsets[3], free_to_reuse_ms)

@@ -7,11 +7,10 @@ write, so every walk checks that a frame stays inside its term before it steps o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import cython
 from cython.cimports.libc.stdint import int32_t, int64_t, uint8_t
 from cython.cimports.libc.string import memcpy, memset
+from cython.cimports.pillion.memory.assertions import pillion_assert
 from cython.cimports.pillion.memory.atomics import (
     cas_i32,
     cas_i64,
@@ -47,43 +46,79 @@ MAX_MESSAGE_LENGTH = 16 * 1024 * 1024
 NO_END = 2**63 - 1
 
 
-@dataclass(slots=True)
 class LogSpec:
     """Every constant field of a log's metadata. Lengths in bytes, timeouts in ns."""
 
-    term_length: int
-    mtu_length: int
-    initial_term_id: int
-    session_id: int
-    stream_id: int
-    correlation_id: int
-    log_type: int = LOG_CONCURRENT
-    page_size: int = 4096
-    term_id: int | None = None
-    term_offset: int = 0
-    publication_window_length: int = 0
-    receiver_window_length: int = 0
-    socket_sndbuf_length: int = 0
-    os_default_socket_sndbuf_length: int = 0
-    os_max_socket_sndbuf_length: int = 0
-    socket_rcvbuf_length: int = 0
-    os_default_socket_rcvbuf_length: int = 0
-    os_max_socket_rcvbuf_length: int = 0
-    max_resend: int = 0
-    entity_tag: int = -1
-    response_correlation_id: int = -1
-    linger_timeout_ns: int = 0
-    untethered_window_limit_timeout_ns: int = 0
-    untethered_resting_timeout_ns: int = 0
-    untethered_linger_timeout_ns: int = 0
-    group: bool = False
-    is_response: bool = False
-    rejoin: bool = False
-    reliable: bool = False
-    sparse: bool = True
-    signal_eos: bool = False
-    spies_simulate_connection: bool = False
-    tether: bool = False
+    def __init__(
+        self,
+        *,
+        term_length: int,
+        mtu_length: int,
+        initial_term_id: int,
+        session_id: int,
+        stream_id: int,
+        correlation_id: int,
+        log_type: int = LOG_CONCURRENT,
+        page_size: int = 4096,
+        term_id: int | None = None,
+        term_offset: int = 0,
+        publication_window_length: int = 0,
+        receiver_window_length: int = 0,
+        socket_sndbuf_length: int = 0,
+        os_default_socket_sndbuf_length: int = 0,
+        os_max_socket_sndbuf_length: int = 0,
+        socket_rcvbuf_length: int = 0,
+        os_default_socket_rcvbuf_length: int = 0,
+        os_max_socket_rcvbuf_length: int = 0,
+        max_resend: int = 0,
+        entity_tag: int = -1,
+        response_correlation_id: int = -1,
+        linger_timeout_ns: int = 0,
+        untethered_window_limit_timeout_ns: int = 0,
+        untethered_resting_timeout_ns: int = 0,
+        untethered_linger_timeout_ns: int = 0,
+        group: bool = False,
+        is_response: bool = False,
+        rejoin: bool = False,
+        reliable: bool = False,
+        sparse: bool = True,
+        signal_eos: bool = False,
+        spies_simulate_connection: bool = False,
+        tether: bool = False,
+    ):
+        self.term_length = term_length
+        self.mtu_length = mtu_length
+        self.initial_term_id = initial_term_id
+        self.session_id = session_id
+        self.stream_id = stream_id
+        self.correlation_id = correlation_id
+        self.log_type = log_type
+        self.page_size = page_size
+        self.term_id = term_id
+        self.term_offset = term_offset
+        self.publication_window_length = publication_window_length
+        self.receiver_window_length = receiver_window_length
+        self.socket_sndbuf_length = socket_sndbuf_length
+        self.os_default_socket_sndbuf_length = os_default_socket_sndbuf_length
+        self.os_max_socket_sndbuf_length = os_max_socket_sndbuf_length
+        self.socket_rcvbuf_length = socket_rcvbuf_length
+        self.os_default_socket_rcvbuf_length = os_default_socket_rcvbuf_length
+        self.os_max_socket_rcvbuf_length = os_max_socket_rcvbuf_length
+        self.max_resend = max_resend
+        self.entity_tag = entity_tag
+        self.response_correlation_id = response_correlation_id
+        self.linger_timeout_ns = linger_timeout_ns
+        self.untethered_window_limit_timeout_ns = untethered_window_limit_timeout_ns
+        self.untethered_resting_timeout_ns = untethered_resting_timeout_ns
+        self.untethered_linger_timeout_ns = untethered_linger_timeout_ns
+        self.group = group
+        self.is_response = is_response
+        self.rejoin = rejoin
+        self.reliable = reliable
+        self.sparse = sparse
+        self.signal_eos = signal_eos
+        self.spies_simulate_connection = spies_simulate_connection
+        self.tether = tether
 
     @property
     def file_length(self) -> int:
@@ -132,6 +167,9 @@ def log_clean(log, clean_position, target):
     if length > log.term_length - offset:
         length = log.term_length - offset
     at: cython.pointer(uint8_t) = log.terms[partition_of_position(clean_position, log.position_bits)] + offset
+    pillion_assert(length >= DATA_HEADER_LENGTH, b"zeroed by whole frames")
+    pillion_assert(offset + length <= log.term_length, b"zeroed inside one term")
+    pillion_assert(clean_position + length <= target, b"zeroed no further than asked")
     memset(at + 8, 0, length - 8)
     # Release: who sees the first length word zero sees the rest zero.
     store_release_i64(at, 0)
@@ -145,6 +183,11 @@ def _pad(log: cython.pointer(Log), term: cython.pointer(uint8_t), term_id: int32
          length: int32_t) -> cython.void:
     frame: cython.pointer(DataHeader) = cython.cast(cython.pointer(DataHeader), term + offset)
     header: cython.pointer(uint8_t) = cython.cast(cython.pointer(uint8_t), log.metadata.default_header)
+    pillion_assert(offset >= 0, b"padding begins in its term")
+    pillion_assert(offset & 31 == 0, b"padding begins where a frame can")
+    pillion_assert(offset + DATA_HEADER_LENGTH <= log.term_length, b"the header of padding is inside its term")
+    pillion_assert(length > 0, b"padding has a length")
+    pillion_assert(length <= log.term_length - offset, b"padding ends in its term")
     memcpy(term + offset + 4, header + 4, DATA_HEADER_LENGTH - 4)
     frame.type = TYPE_PAD
     frame.term_offset = offset
@@ -223,6 +266,8 @@ def log_scan(log, position, max_bytes, padding):
         if available + aligned > limit:
             break
         available += aligned
+    pillion_assert(available & 31 == 0, b"scanned whole frames")
+    pillion_assert(offset + available + padding[0] <= log.term_length, b"scanned inside one term")
     return cython.cast(int32_t, available)
 
 
@@ -235,9 +280,12 @@ def log_insert(log, term_id, term_offset, packet, length):
     term: cython.pointer(uint8_t) = log.terms[partition_of_position(position, log.position_bits)] + term_offset
     if load_acquire_i32(term) != 0:
         return False                                # a duplicate: what is there stays
+    pillion_assert(term_offset + length <= log.term_length, b"a packet is inserted inside its term")
+    # The first eight bytes hold the length: one release store makes the whole packet appear. A packet may lie anywhere.
+    first: int64_t
+    memcpy(cython.address(first), packet, 8)
     memcpy(term + 8, packet + 8, length - 8)
-    # The first eight bytes hold the length: one release store makes the whole packet appear.
-    store_release_i64(term, cython.cast(cython.pointer(int64_t), packet)[0])
+    store_release_i64(term, first)
     return True
 
 
@@ -266,6 +314,7 @@ def log_find_contiguous(log, position, limit):
         if length <= 0 or align_frame(length) > left or position + align_frame(length) > limit:
             break
         position += align_frame(length)
+    pillion_assert(position & 31 == 0, b"what is contiguous ends with a frame")
     return position
 
 
@@ -281,6 +330,7 @@ def log_find_gap(log, position, limit):
     at: int64_t = offset
     while at < end and load_acquire_i32(term + at) == 0:
         at += DATA_HEADER_LENGTH
+    pillion_assert(end <= log.term_length, b"a gap ends in its term")
     return cython.cast(int32_t, min(at, end) - offset)
 
 
