@@ -6,11 +6,25 @@ PEERS := .cache/peers
 STUBBED = $(subst /,.,$(patsubst src/%.pyi,%,$(shell find src -name '*.pyi')))
 
 .DEFAULT_GOAL := help
-.PHONY: help build test demo bench bench-peers lint docs peers clean
+.PHONY: help build test test-assert sanitize demo bench bench-peers lint docs peers clean
+
+# The variants are whole packages of their own under build/, so that `make build` stays what it is.
+OURS := tests/unit tests/system tests/simulation tests/fuzz
+ASSERTED := build/assert
+SANITIZED := build/sanitize
+REPORTS := $(CURDIR)/$(SANITIZED)/reports
+SANITIZERS := $(shell $(CC) -print-file-name=libasan.so) $(shell $(CC) -print-file-name=libubsan.so)
+# The interpreter's own memory is not ours to count, and what it allocates is to be seen byte by byte. A report goes to a
+# file, because a test may start a process whose output and end it does not look at.
+SANITIZER_ENV := LD_PRELOAD="$(SANITIZERS)" PYTHONMALLOC=malloc \
+  ASAN_OPTIONS=detect_leaks=0:halt_on_error=1:abort_on_error=1:strict_string_checks=1:log_path=$(REPORTS)/asan \
+  UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1:log_path=$(REPORTS)/ubsan
 
 help:
 	@echo "make demo   set up, then move a real file over shared memory and UDP and print a table"
 	@echo "make test   set up, then run every test (real peers are skipped with the reason when absent)"
+	@echo "make test-assert  the same without the real peers, with the assertions of the compiled core switched on"
+	@echo "make sanitize     the same under the address sanitizer and that for undefined behaviour"
 	@echo "make peers  fetch the real Aeron (C through pyaeron, Java) for the interop tests"
 	@echo "make bench  measure beside the peers there are, some minutes: keep the machine quiet; BENCH='--rows ipc' limits it"
 	@echo "make lint   ruff, mypy, and the stubs compared with the compiled modules"
@@ -34,6 +48,17 @@ peers: $(VENV)/.tools
 
 test: build peers
 	$(BIN)/python -m pytest -q
+
+test-assert: $(VENV)/.tools
+	PILLION_ASSERT=1 $(BIN)/python setup.py -q build --build-base $(ASSERTED) --build-lib $(ASSERTED)/lib
+	PYTHONPATH=$(ASSERTED)/lib $(BIN)/python -c 'import pillion, sys; sys.exit("$(ASSERTED)" not in pillion.__file__)'
+	PYTHONPATH=$(CURDIR)/$(ASSERTED)/lib $(BIN)/python -m pytest -q -p no:cacheprovider $(OURS) $(PYTEST_ARGS)
+
+sanitize: $(VENV)/.tools
+	PILLION_SANITIZE=address,undefined $(BIN)/python setup.py -q build --build-base $(SANITIZED) --build-lib $(SANITIZED)/lib
+	rm -rf $(REPORTS) && mkdir -p $(REPORTS)
+	$(SANITIZER_ENV) PYTHONPATH=$(CURDIR)/$(SANITIZED)/lib $(BIN)/python -m pytest -q -p no:cacheprovider --capture=sys $(OURS) $(PYTEST_ARGS)
+	@test -z "$$(ls $(REPORTS))" || { cat $(REPORTS)/*; exit 1; }
 
 demo: build
 	$(BIN)/python demo/demo.py

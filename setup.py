@@ -50,12 +50,20 @@ COMPILED_MODULES = [
     "pillion.driver.data_plane",
 ]
 
+# The variants, for tests and debugging: each is built apart (`make test-assert`, `make sanitize`) or in place.
+ASSERT = bool(os.environ.get("PILLION_ASSERT"))
+DEBUG = bool(os.environ.get("PILLION_DEBUG"))
+SANITIZE = os.environ.get("PILLION_SANITIZE", "")
+CHECKED = ASSERT or bool(SANITIZE)
+
 DIRECTIVES = {
     "language_level": 3,
-    "boundscheck": False,
+    # Not C pointers, which only a sanitizer sees: indices into tuples, bytes and C arrays of known size, and None.
+    "boundscheck": CHECKED,
+    "nonecheck": CHECKED,
     "wraparound": False,
     "cdivision": True,
-    "initializedcheck": False,
+    "initializedcheck": CHECKED,
     "embedsignature": True,
     "embedsignature.format": "python",
 }
@@ -81,15 +89,18 @@ def extensions() -> list[Extension]:
     unknown = sorted(set(only) - set(COMPILED_MODULES))
     if unknown:
         fail(f"PILLION_ONLY names unknown modules {unknown}", "name modules of COMPILED_MODULES in setup.py")
-    compile_args = ["-O3", "-g1", "-fno-strict-aliasing", "-Wno-unused-function", "-Wno-address-of-packed-member"]
+    compile_args = ["-O3", "-g1", "-fno-strict-aliasing", "-Wno-unused-function", "-Wno-address-of-packed-member",
+                    "-Wno-unused-const-variable"]  # the texts of assertions that are switched off
     link_args: list[str] = []
     macros: list[tuple[str, str | None]] = []
-    if os.environ.get("PILLION_ASSERT"):
+    # The last of several options counts. The macro makes `pillion_assert` of memory/assertions.pxd a check.
+    if ASSERT:
         macros.append(("PILLION_ASSERT", "1"))
-    sanitize = os.environ.get("PILLION_SANITIZE", "")
-    if sanitize:
-        compile_args += [f"-fsanitize={sanitize}", "-fno-omit-frame-pointer", "-O1"]
-        link_args += [f"-fsanitize={sanitize}"]
+    if SANITIZE:
+        compile_args += [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer", "-O1", "-g"]
+        link_args += [f"-fsanitize={SANITIZE}"]
+    if DEBUG:
+        compile_args += ["-O0", "-g3"]
     result = []
     for name in only or COMPILED_MODULES:
         source = Path("src", *name.split(".")).with_suffix(".py")
@@ -132,7 +143,9 @@ def ext_modules() -> list[Extension]:
     return cythonize(
         extensions(),
         include_path=["src"],
-        build_dir="build/cython",
+        # The generated C differs with the directives and with who wants the compiler to name lines of the `.py`.
+        build_dir="build/cython" + "-checked" * CHECKED + "-lines" * DEBUG,
+        emit_linenums=CHECKED or DEBUG,
         nthreads=os.cpu_count() or 1,
         compiler_directives=DIRECTIVES,
         annotate=bool(os.environ.get("PILLION_ANNOTATE")),

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import gc
+
 import pytest
-from plane_tools import MS, TERM, drain
+from plane_tools import MS, SECOND, TERM, Side, drain
 from worlds import ADDRESS, CONTROL_MASK, DATA_MASK, World
 
 from pillion.driver.events import DriverEvent
+from pillion.driver.udp.simulated import SimulatedNetwork
 from pillion.protocol.frames import FRAME_TYPES
 from pillion.protocol.ids import SystemCounter
 
@@ -194,3 +198,24 @@ def test_a_late_subscription_asks_for_a_set_up(world):
     early.pub.publication.offer(b"after")
     world.step(10)
     assert drain(image.images[0]) == [b"after"]
+
+
+def test_a_closed_port_outlives_its_network(tmp_path):
+    network = SimulatedNetwork()
+    port = network.transport(bind=ADDRESS)
+    side = Side(tmp_path, now_ns=network.now_ns)
+    side.add_subscription(port)
+    side.step(network.now_ns)
+    port.close()
+    port.close()
+    del network
+    gc.collect()
+    for call in (lambda: port.send(b"x", ADDRESS), port.receive):
+        with pytest.raises(OSError, match="closed"):
+            call()
+    for now_ns in range(2 * SECOND, 5 * SECOND, SECOND):
+        side.step(now_ns)
+    errors = [event for event in side.events if event[0] == DriverEvent.SOCKET_ERROR]
+    assert errors
+    assert errors[0][2] == errno.EBADF
+    side.close()

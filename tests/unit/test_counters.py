@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from memory_tools import fill, forked, get, put, take
 
 from pillion.errors import CountersExhaustedError
-from pillion.memory.counters import NEVER_MS, CountersManager, CountersReader
+from pillion.memory.counters import NEVER_MS, CountersManager, CountersReader, CountersWriter
 from pillion.memory.mapped_file import MappedFile
 
 METADATA, VALUE = 512, 128
@@ -24,6 +24,7 @@ class Counters:
         self.values = count * METADATA
         self.manager = CountersManager(self.owner, *self.where, free_to_reuse_ms)
         self.reader = CountersReader(self.owner, *self.where)
+        self.writer = CountersWriter(self.owner, *self.where)
 
     def metadata(self, layout: str, counter_id: int, offset: int) -> int:
         return get(self.owner, layout, counter_id * METADATA + offset)
@@ -97,10 +98,10 @@ def test_fields_of_a_counter() -> None:
     assert reader.owner_id(counter_id) == 8
     assert reader.reference_id(counter_id) == 9
     assert reader.value(counter_id) == -10
-    reader.set_value(counter_id, 2**63 - 1)
+    counters.writer.set_value(counter_id, 2**63 - 1)
     assert reader.value(counter_id) == 2**63 - 1
-    reader.set_value(counter_id, 5)
-    assert reader.add_to_value(counter_id, 3) == 5
+    counters.writer.set_value(counter_id, 5)
+    assert counters.writer.add_to_value(counter_id, 3) == 5
     assert reader.value(counter_id) == 8
     counters.manager.set_reference_id(counter_id, 77)
     assert reader.reference_id(counter_id) == 77
@@ -114,8 +115,8 @@ def test_ids_outside_are_refused(counter_id: int) -> None:
     for call in (
         reader.value, reader.state, reader.is_allocated, reader.type_id, reader.key, reader.label,
         reader.registration_id, reader.owner_id, reader.reference_id,
-        lambda n: reader.set_value(n, 0), lambda n: reader.add_to_value(n, 1),
-        lambda n: reader.append_to_label(n, "x"), lambda n: counters.manager.free(n, 0),
+        lambda n: counters.writer.set_value(n, 0), lambda n: counters.writer.add_to_value(n, 1),
+        lambda n: counters.writer.append_to_label(n, "x"), lambda n: counters.manager.free(n, 0),
         lambda n: counters.manager.set_label(n, "x"),
         lambda n: counters.manager.set_reference_id(n, 1),
     ):  # fmt: skip
@@ -191,9 +192,9 @@ def test_labels_are_set_and_appended_to() -> None:
     counter_id = counters.manager.allocate(6, b"", "snd-channel: x")
     counters.manager.set_label(counter_id, "snd-channel: x 127.0.0.1:5")
     assert counters.reader.label(counter_id) == "snd-channel: x 127.0.0.1:5"
-    counters.reader.append_to_label(counter_id, " name=me")
+    counters.writer.append_to_label(counter_id, " name=me")
     assert counters.reader.label(counter_id) == "snd-channel: x 127.0.0.1:5 name=me"
-    counters.reader.append_to_label(counter_id, "z" * 400)
+    counters.writer.append_to_label(counter_id, "z" * 400)
     assert len(counters.reader.label(counter_id)) == 380
     counters.manager.set_label(counter_id, "y" * 400)
     assert counters.reader.label(counter_id) == "y" * 380
@@ -206,7 +207,7 @@ def test_hostile_label_length(length: int) -> None:
     counter_id = counters.manager.allocate(1, b"", "label")
     put(counters.owner, "i", counter_id * METADATA + 128, length)
     assert len(counters.reader.label(counter_id)) in (0, 380)
-    counters.reader.append_to_label(counter_id, "x" * 10)
+    counters.writer.append_to_label(counter_id, "x" * 10)
     assert counters.metadata("i", 1, 0) == 0
 
 
@@ -285,8 +286,16 @@ def test_atomic_adds_of_several_processes() -> None:
 
     def add() -> None:
         for _ in range(30_000):
-            counters.reader.add_to_value(counter_id, 1)
+            counters.writer.add_to_value(counter_id, 1)
 
     with forked(add, add, add):
         pass
     assert counters.reader.value(counter_id) == 90_000
+
+
+def test_a_reader_gives_no_way_to_write() -> None:
+    counters = Counters()
+    for name in ("set_value", "add_to_value", "append_to_label", "owner", "values", "metadata"):
+        assert not hasattr(counters.reader, name), name
+    with pytest.raises(TypeError):
+        memoryview(counters.reader)  # type: ignore[arg-type]

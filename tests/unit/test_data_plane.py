@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+from memory_tools import get, put
 from plane_tools import MS, SECOND, TERM, Reader, Side, drain, image
 
 from pillion.driver.data_plane import DataPlane
@@ -404,6 +405,19 @@ def test_waking_the_conductor(tmp_path):
     side.ring.write(1, b"command")
     assert side.plane.wait(60 * SECOND)
     side.close()
+
+
+@pytest.mark.parametrize("distance", [8, 2**20, 2**62, -8, -(2**62)])
+def test_a_tail_that_leads_nowhere_does_not_keep_the_conductor_awake(side, distance):
+    capacity = side.ring.capacity
+    side.ring.write(1, b"command")
+    assert side.ring.read_one() == (1, b"command")
+    tail, head = capacity + 128, get(side.ring.owner, "q", capacity + 384)
+    put(side.ring.owner, "q", tail, head + distance)
+    assert not side.plane.wait(MS)
+    put(side.ring.owner, "q", tail, head)
+    side.ring.write(1, b"command")
+    assert side.plane.wait(60 * SECOND)
 
 
 def test_closed_is_closed(side):

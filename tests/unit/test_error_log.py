@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from memory_tools import fill, get, put, take
 
-from pillion.memory.error_log import DistinctErrorLog, ErrorRecord, read_errors
+from pillion.memory.error_log import MAX_ALIKE, MAX_TEXT_LENGTH, DistinctErrorLog, ErrorRecord, read_errors
 from pillion.memory.mapped_file import MappedFile
 
 
@@ -110,3 +110,33 @@ def test_hostile_contents_never_escape(contents: bytes) -> None:
     log = Log(512)
     fill(log.owner, 64, contents)
     assert sum(24 + len(found.text.encode("utf-8", "replace")) // 3 for found in log.read()) <= 512
+
+
+def test_texts_that_differ_in_numbers_only_are_bounded() -> None:
+    log = Log(64 * 1024)
+    for available in range(10_000):
+        assert log.log.record(12, f"needs 100 bytes, {available} are left")
+    found = log.read()
+    assert len(found) == MAX_ALIKE
+    assert found[0] == ErrorRecord(1, 1000, 1000, "(12) needs 100 bytes, 0 are left")
+    assert [each.count for each in found] == [1] * (MAX_ALIKE - 1) + [10_000 - MAX_ALIKE + 1]
+    assert log.log.record(12, "needs 100 bytes, 3 are left"), "a text that is there is counted as itself"
+    assert log.read()[3].count == 2
+    assert log.log.record(11, "needs 100 bytes, 99999 are left"), "another code is another error"
+    assert len(log.read()) == MAX_ALIKE + 1
+
+
+@pytest.mark.parametrize("character", ["x", "\u00e9", "\U0001f600"])
+def test_a_long_text_is_cut(character: str) -> None:
+    log = Log(64 * 1024)
+    fits = "x" * (MAX_TEXT_LENGTH - len("(1) "))
+    assert log.log.record(1, fits)
+    assert log.read()[0].text == f"(1) {fits}"
+    for end in ("a", "b"):
+        assert log.log.record(1, character * MAX_TEXT_LENGTH + end)
+    assert len(log.read()) == 2
+    text = log.read()[1].text
+    assert text.endswith(" ...")
+    assert MAX_TEXT_LENGTH - 4 <= len(text.encode()) <= MAX_TEXT_LENGTH
+    assert set(text[4:-4]) == {character}
+    assert log.read()[1].count == 2

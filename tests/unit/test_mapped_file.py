@@ -9,7 +9,7 @@ import pytest
 from memory_tools import become_nobody, forked
 
 from pillion.errors import DirectoryError
-from pillion.memory.counters import CountersManager, CountersReader
+from pillion.memory.counters import CountersManager, CountersWriter
 from pillion.memory.error_log import DistinctErrorLog
 from pillion.memory.loss_report import LossReport
 from pillion.memory.mapped_file import MappedFile, free_space
@@ -174,7 +174,7 @@ def test_nothing_is_stored_into_read_only_memory(tmp_path: Path) -> None:
     path.write_bytes(bytes(8192))
     mapped = MappedFile.open(str(path), read_only=True)
     ring = ManyToOneRingBuffer(mapped, 0, 1024 + 768)
-    counters = CountersReader(mapped, 0, 2048, 4096, 512)
+    counters = CountersWriter(mapped, 0, 2048, 4096, 512)
     for store in (
         lambda: ring.write(1, b""),
         ring.read_one,

@@ -63,9 +63,10 @@ class Client:
 
     def __init__(self, settings: ClientSettings, driver: Any = None) -> None:
         self._stop = threading.Event()
+        self._is_stopping = False
         self._thread: threading.Thread | None = None
         self._driver = driver
-        cnc = attach(settings.aeron_dir, settings.driver_timeout_ns)
+        cnc = attach(settings.aeron_dir, settings.driver_timeout_ns, settings.clock)
         if settings.keepalive_interval_ns >= cnc.client_liveness_timeout_ns:
             interval = settings.keepalive_interval_ns / 1e9
             raise SettingError(
@@ -263,7 +264,12 @@ class Client:
         return self._conductor.next_session_id(_int32(stream_id))
 
     def terminate_driver(self, token: bytes = b"") -> None:
-        """Ask the driver to stop; it does if its termination validator allows it. No answer."""
+        """Ask the driver to stop; it does if its termination validator allows it. No answer.
+
+        `token` is for the validator, up to an eighth of the command buffer. Raises `ValueError`.
+        """
+        if not isinstance(token, (bytes, bytearray, memoryview)):
+            raise TypeError(f"token={token!r} must be bytes")
         with self._conductor.lock:
             self._conductor.check_open()
             self._conductor.proxy.terminate_driver(bytes(token))
@@ -280,7 +286,10 @@ class Client:
     def close(self) -> None:
         """Close everything this client made, and its embedded driver. Again does nothing."""
         self._conductor.close()
-        self._stop.set()
+        # An event's lock is not re-entrant, and this may be a signal handler that interrupts the line itself.
+        is_stopping, self._is_stopping = self._is_stopping, True
+        if not is_stopping:
+            self._stop.set()
         is_ours = os.getpid() == self._conductor.pid
         thread, self._thread = self._thread, None
         if thread is not None and thread is not threading.current_thread() and is_ours:

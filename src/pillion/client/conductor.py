@@ -17,7 +17,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from pillion.client.counter import Counter
@@ -41,7 +41,7 @@ from pillion.errors import (
     PillionError,
 )
 from pillion.memory.cnc import CncFile
-from pillion.memory.counters import CountersReader
+from pillion.memory.counters import CountersReader, CountersWriter
 from pillion.memory.log_buffer import LogBuffer
 from pillion.protocol import commands
 from pillion.protocol.commands import (
@@ -61,10 +61,12 @@ class ClientConductor:
 
     def __init__(self, cnc: CncFile, settings: ClientSettings) -> None:
         self.settings = settings
+        self._clock = settings.clock
         self.pid = os.getpid()
         self.lock = threading.RLock()
         self.closed: PillionError | None = None
         self._counters: CountersReader | None = cnc.counters_reader()
+        self._writer: CountersWriter | None = cnc.counters_writer()
         self.liveness_timeout_ns: int = cnc.client_liveness_timeout_ns
         self.driver_name = f"the driver of {settings.aeron_dir} (pid {cnc.pid})"
         self.proxy = DriverProxy(cnc.to_driver_ring, self.driver_name)
@@ -79,7 +81,7 @@ class ClientConductor:
         self._images: dict[tuple[int, int], Image] = {}
         self._receiver: Any = cnc.to_clients_receiver()
         self._heartbeat_id = -1
-        now = time.monotonic_ns()
+        now = self._clock.nano()
         self._last_keepalive_ns = now - settings.keepalive_interval_ns
         self._last_service_ns = now
 
@@ -90,6 +92,14 @@ class ClientConductor:
             self.check_open()
             raise ClosedError(str(self.closed))
         return self._counters
+
+    @property
+    def counters_writer(self) -> CountersWriter:
+        """Not the application's, which could overwrite the driver's counters. Raises as `counters`."""
+        if self._writer is None:
+            self.check_open()
+            raise ClosedError(str(self.closed))
+        return self._writer
 
     # The duty cycle.
 
@@ -103,13 +113,14 @@ class ClientConductor:
         try:
             return self._service() if self.closed is None else 0
         except Exception as error:
-            self.on_error(error)
-            return 0
+            if self.closed is None or not isinstance(error, ClosedError):
+                self.on_error(error)
+            return 0  # closed in the middle of it, by a signal handler: that is no error
         finally:
             self.lock.release()
 
     def _service(self) -> int:
-        now = time.monotonic_ns()
+        now = self._clock.nano()
         silence_ns = now - self._last_service_ns
         if silence_ns > self.liveness_timeout_ns:
             self.terminate(
@@ -130,9 +141,10 @@ class ClientConductor:
 
     def _receive_events(self) -> int:
         count = 0
+        receiver = self._receiver  # good memory even if a handler closes the client meanwhile
         while self.closed is None:
             try:
-                event = self._receiver.receive()
+                event = receiver.receive()
             except LappedError as error:
                 # What was made and what went is not known any more.
                 self.terminate(error)
@@ -150,7 +162,7 @@ class ClientConductor:
 
     def _keep_alive(self) -> None:
         heartbeat = self.proxy.consumer_heartbeat_ms
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = self._clock.epoch_ms()
         age_ms = now_ms - heartbeat
         if heartbeat == -1:
             self.terminate(DriverTimeoutError(f"{self.driver_name} was shut down"))
@@ -171,14 +183,14 @@ class ClientConductor:
             )
             return
         if self._heartbeat_id >= 0:
-            self.counters.set_value(self._heartbeat_id, now_ms)
+            self.counters_writer.set_value(self._heartbeat_id, now_ms)
 
     def _find_heartbeat(self) -> None:
         """A client that never asked for anything has none, and the driver does not miss it."""
         self._heartbeat_id = self.counters.find_by_type_and_registration(CounterType.CLIENT_HEARTBEAT, self.client_id)
         if self._heartbeat_id >= 0:
             name = self.settings.client_name
-            self.counters.append_to_label(self._heartbeat_id, f" name={name} version={__version__} commit=")
+            self.counters_writer.append_to_label(self._heartbeat_id, f" name={name} version={__version__} commit=")
 
     def _owns_heartbeat(self) -> bool:
         counter_id = self._heartbeat_id
@@ -293,7 +305,9 @@ class ClientConductor:
         handler = self.settings.on_error
         if handler is None:
             text = f"pillion client {self.client_id}: {type(error).__name__}: {error}"
-            print(text, file=sys.stderr)
+            # Closed, or in the middle of a print that a signal handler interrupts: nobody can be told.
+            with suppress(OSError, ValueError, RuntimeError):
+                print(text, file=sys.stderr)
             return
         try:
             handler(error)
@@ -401,6 +415,7 @@ class ClientConductor:
     def _release_memory(self) -> None:
         """Whoever holds a view of it keeps it mapped; a closed client that is kept does not."""
         self._counters = None
+        self._writer = None
         self._receiver = None
         self.proxy.detach()
 

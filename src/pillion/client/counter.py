@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pillion.errors import ClosedError
 
 if TYPE_CHECKING:
-    from pillion.memory.counters import CountersReader
+    from pillion.memory.counters import CountersWriter
 
 
 class Counter:
@@ -20,7 +20,7 @@ class Counter:
     def __init__(
         self,
         conductor: Any,
-        counters: CountersReader,
+        counters: CountersWriter,
         registration_id: int,
         correlation_id: int,
         counter_id: int,
@@ -28,7 +28,7 @@ class Counter:
         is_static: bool = False,
     ) -> None:
         self._conductor = conductor
-        self._reader: CountersReader | None = counters
+        self._writer: CountersWriter | None = counters
         self.registration_id = registration_id
         self.correlation_id = correlation_id
         self.counter_id = counter_id
@@ -37,15 +37,15 @@ class Counter:
     @property
     def is_closed(self) -> bool:
         """True once it was closed, by its owner or with its client."""
-        return self._reader is None
+        return self._writer is None
 
     @property
-    def _counters(self) -> CountersReader:
-        reader = self._reader
-        if reader is None:
+    def _counters(self) -> CountersWriter:
+        writer = self._writer
+        if writer is None:
             name = f"counter {self.counter_id} (registration {self.registration_id})"
             raise ClosedError(f"{name} is closed")
-        return reader
+        return writer
 
     @property
     def value(self) -> int:
@@ -79,12 +79,12 @@ class Counter:
         return type_id
 
     def _close(self) -> None:
-        self._reader = None
+        self._writer = None
 
     def close(self) -> None:
         """Give it back; a static counter stays for the life of the driver. Again does nothing."""
-        if self._reader is not None:
-            self._reader = None
+        if self._writer is not None:
+            self._writer = None
             self._conductor.release_counter(self)
 
     def __enter__(self) -> Counter:

@@ -10,12 +10,19 @@ import os
 from collections import deque
 from typing import Any
 
-from pillion.errors import BufferFullError
+from pillion.errors import BufferFullError, ClosedError
 from pillion.memory.ring_buffer import ManyToOneRingBuffer
 from pillion.protocol import commands
 from pillion.protocol.ids import CommandType
 
 _ATTEMPTS = 10
+
+
+class _NoRing:
+    """In place of the ring of a client that is closed, by a signal handler in the middle of a command for example."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise ClosedError("the client was closed")
 
 
 class DriverProxy:
@@ -29,7 +36,7 @@ class DriverProxy:
 
     def detach(self) -> None:
         """Let go of the driver's memory: no command after this."""
-        self._ring = None
+        self._ring = _NoRing()
 
     def next_correlation_id(self) -> int:
         correlation_id: int = self._ring.next_correlation_id()

@@ -13,6 +13,7 @@ import cython
 from cython.cimports.cpython.ref import Py_REFCNT
 from cython.cimports.libc.stdint import int32_t, int64_t, uint8_t
 from cython.cimports.pillion.client.fragment import FragmentBuffer, Header
+from cython.cimports.pillion.memory.assertions import pillion_assert
 from cython.cimports.pillion.memory.atomics import (
     load_acquire_i32,
     load_acquire_i64,
@@ -188,6 +189,8 @@ class Image:
         ]
         if load_acquire_i32(term + start) <= 0:
             return 0  # nothing there: the common case of an idle stream
+        if limit_position <= position:
+            return 0
         end: int64_t = term_length
         if limit_position - position < term_length - start:
             end = start + (limit_position - position)
@@ -220,6 +223,7 @@ class Image:
                         "shorter than a header"
                     )
                 count += 1
+                pillion_assert(length <= term_length - (offset - aligned), b"a fragment ends in its term")
                 self._prepare(term + offset - aligned, cython.cast(int32_t, length))
                 result = handler(self.buffer, self.header)
                 if controlled and result is not None:
@@ -236,6 +240,7 @@ class Image:
                     break
         finally:
             self.polling = False
+            pillion_assert(offset <= term_length, b"a poll stays in its term")
             if offset > start:
                 self._store(position - start + offset)
         return count

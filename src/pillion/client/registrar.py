@@ -53,7 +53,7 @@ class Registrar(ClientConductor):
             self.check_open()
             correlation_id = self.proxy.next_correlation_id()
             message = encode(correlation_id)
-            request.deadline_ns = time.monotonic_ns() + self.settings.driver_timeout_ns
+            request.deadline_ns = self._clock.nano() + self.settings.driver_timeout_ns
             self.requests.add(correlation_id, request)
             try:
                 self.proxy.send(command, message)
@@ -66,7 +66,7 @@ class Registrar(ClientConductor):
         """The result of a command if it is there, None if not; raises what it was refused with."""
         self.do_work()
         with self.lock:
-            result = self.requests.take(correlation_id, time.monotonic_ns())
+            result = self.requests.take(correlation_id, self._clock.nano())
             if result is None:
                 self.check_open()
             return result
@@ -174,7 +174,7 @@ class Registrar(ClientConductor):
     def submit_counter(self, type_id: int, key: bytes, label: str) -> int:
         def make(event: CounterEvent) -> Counter:
             own_id = event.correlation_id
-            counter = Counter(self, self.counters, own_id, own_id, event.counter_id)
+            counter = Counter(self, self.counters_writer, own_id, own_id, event.counter_id)
             self.own_counters[own_id] = counter
             return counter
 
@@ -187,7 +187,7 @@ class Registrar(ClientConductor):
     def submit_static_counter(self, registration_id: int, type_id: int, key: bytes, label: str) -> int:
         def make(event: CounterEvent) -> Counter:
             own_id = event.correlation_id
-            counter = Counter(self, self.counters, registration_id, own_id, event.counter_id, is_static=True)
+            counter = Counter(self, self.counters_writer, registration_id, own_id, event.counter_id, is_static=True)
             self.own_counters[own_id] = counter
             return counter
 
@@ -223,9 +223,13 @@ class Registrar(ClientConductor):
         """Add or remove a destination of a publication or subscription; the id of the command."""
         owner_id = getattr(owner, "original_registration_id", owner.registration_id)
         what = action.replace("_", " ")
+        if isinstance(destination, bool):
+            raise TypeError(f"{what} needs a channel or a registration id, not {destination}")
         if isinstance(destination, int):
             if action != "remove_destination":
                 raise TypeError(f"{what} needs a channel, not the number {destination}")
+            if not -(2**63) <= destination < 2**63:
+                raise ValueError(f"{what}: the registration id {destination} does not fit 64 bits")
             destination_id = destination
             return self.submit(
                 CommandType.REMOVE_DESTINATION_BY_ID,

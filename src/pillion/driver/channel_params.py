@@ -13,11 +13,12 @@ from pillion.driver.refusal import Refusal, not_supported
 from pillion.driver.settings import DriverSettings
 from pillion.errors import ErrorCode
 from pillion.parameters import MAX_MTU_LENGTH, MAX_RESEND, check_size
-from pillion.units import INT32_MAX, INT32_MIN, parse_int, parse_size
+from pillion.units import INT32_MAX, INT32_MIN, KIB, parse_int, parse_size
 
 NO_CORRELATION = -1
 # What the reference takes for the smallest frame that carries anything.
 LARGER_THAN_HEADER = 64
+SHORTEST_DEFAULT_TERM = 256 * KIB
 
 
 class UntetheredTimeouts(NamedTuple):
@@ -83,8 +84,12 @@ def publication_params(
     uri: ChannelUri,
     settings: DriverSettings,
     tagged: SessionOfTag | None = None,
+    room: int | None = None,
 ) -> PublicationParams:
-    """`tagged` is what was found for the `session-id=tag:` of `uri`."""
+    """`tagged` is what was found for the `session-id=tag:` of `uri`.
+
+    `room` is what the file system has left, in bytes, for a term length that nobody gave.
+    """
     _refuse_later_features(uri)
     given_term = uri.get_with("term-length", parse_term_length, None)
     given_mtu = uri.get_with("mtu", _parse_mtu, None)
@@ -94,8 +99,8 @@ def publication_params(
     else:
         session_id = uri.get_int32("session-id")
     is_ipc = uri.is_ipc
-    position = uri.initial_position(given_term or _default_term_length(settings, is_ipc))
-    term_length = given_term or _default_term_length(settings, is_ipc)
+    term_length = given_term or _default_term_length(settings, is_ipc, room)
+    position = uri.initial_position(term_length)
     mtu = given_mtu or (settings.ipc_mtu_length if is_ipc else settings.mtu_length)
     if mtu > term_length:
         raise uri.error("mtu", f"is larger than term-length={term_length}")
@@ -171,8 +176,24 @@ def refuse_unsupported_addressing(uri: ChannelUri, *, is_subscription: bool) -> 
         raise not_supported("a multicast endpoint", uri)
 
 
-def _default_term_length(settings: DriverSettings, is_ipc: bool) -> int:
-    return settings.ipc_term_buffer_length if is_ipc else settings.term_buffer_length
+def leaves_term_length_open(uri: ChannelUri, settings: DriverSettings) -> bool:
+    """Whether neither the channel nor the deployment says how long a term is."""
+    return "term-length" not in uri and _term_setting(uri.is_ipc) not in settings.sources
+
+
+def _term_setting(is_ipc: bool) -> str:
+    return "ipc_term_buffer_length" if is_ipc else "term_buffer_length"
+
+
+def _default_term_length(settings: DriverSettings, is_ipc: bool, room: int | None) -> int:
+    """The default, halved until a log of three terms is no more than a quarter of `room`.
+
+    A container has 64 MB of shared memory where nobody asked for more: short terms beat none.
+    """
+    length: int = getattr(settings, _term_setting(is_ipc))
+    while room is not None and length > SHORTEST_DEFAULT_TERM and length * 3 > room // 4:
+        length //= 2
+    return length
 
 
 def _parse_mtu(text: str) -> int:

@@ -33,6 +33,7 @@ from cython.cimports.pillion.driver.sender import (
 from cython.cimports.pillion.driver.streams import MAX_RECEIVERS, NetworkStruct, SendEndpointStruct
 from cython.cimports.pillion.driver.udp.transport import Address, Arrival, send_one
 from cython.cimports.pillion.driver.validation import is_valid_frame
+from cython.cimports.pillion.memory.assertions import pillion_assert
 from cython.cimports.pillion.memory.atomics import store_release_i32, store_release_i64
 from cython.cimports.pillion.memory.log_buffer import compute_position
 from cython.cimports.pillion.protocol.frames import (
@@ -100,6 +101,7 @@ def _refresh_receiver(agent: cython.pointer(Sender), pub: cython.pointer(Network
                 if pub.receivers[other].last_ns < pub.receivers[index].last_ns:
                     index = other
         pub.receivers[index].receiver_id = receiver_id
+    pillion_assert(pub.receiver_count <= MAX_RECEIVERS, b"the receivers fit their array")
     pub.receivers[index].last_ns = agent.context.now_ns
     store_release_i32(cython.address(pub.live_receivers), pub.receiver_count)
     # Somebody reads the stream, so an earlier end of another receiver says nothing any more.
@@ -113,6 +115,7 @@ def _drop_receiver(pub: cython.pointer(NetworkStruct), receiver_id: int64_t) -> 
     index: int32_t = _find_receiver(pub, receiver_id)
     if index < 0:
         return False
+    pillion_assert(index < pub.receiver_count, b"a receiver that goes was there")
     pub.receiver_count -= 1
     pub.receivers[index] = pub.receivers[pub.receiver_count]
     store_release_i32(cython.address(pub.live_receivers), pub.receiver_count)

@@ -33,6 +33,7 @@ from cython.cimports.pillion.driver.streams import (
 )
 from cython.cimports.pillion.driver.udp.transport import Address
 from cython.cimports.pillion.driver.validation import is_valid_frame
+from cython.cimports.pillion.memory.assertions import pillion_assert
 from cython.cimports.pillion.memory.atomics import store_release_i32, store_release_i64, store_release_u8
 from cython.cimports.pillion.memory.log_buffer import compute_position, log_insert, wrap_subtract
 from cython.cimports.pillion.protocol.frames import (
@@ -112,6 +113,10 @@ def _count_state(endpoint: cython.pointer(ReceiveEndpointStruct), state: int32_t
         endpoint.elicited_count += by
     elif state == SESSION_CREATING:
         endpoint.creating_count += by
+    pillion_assert(endpoint.elicited_count >= 0, b"sessions asked for a set-up are counted")
+    pillion_assert(endpoint.creating_count >= 0, b"sessions whose image is being made are counted")
+    pillion_assert(endpoint.elicited_count <= MAX_ELICITED, b"sessions asked for a set-up are bounded")
+    pillion_assert(endpoint.creating_count <= MAX_CREATING, b"sessions whose image is being made are bounded")
 
 
 @cython.cfunc
@@ -119,6 +124,7 @@ def _count_state(endpoint: cython.pointer(ReceiveEndpointStruct), state: int32_t
 @cython.exceptval(check=False)
 def _drop_session(endpoint: cython.pointer(ReceiveEndpointStruct), session: cython.pointer(Session)) -> cython.void:
     _count_state(endpoint, session.state, -1)
+    pillion_assert(endpoint.session_count > 0, b"a session that goes was there")
     endpoint.session_count -= 1
     session[0] = endpoint.sessions[endpoint.session_count]
 
@@ -321,6 +327,7 @@ def _insert(agent: cython.pointer(Receiver), image: cython.pointer(ImageStruct),
             image.activity_ns = agent.context.now_ns
         return
     else:
+        pillion_assert(proposed - 3 * term_length <= image.clean_position, b"data goes where it was zeroed")
         log_insert(image.log, frame.term_id, frame.term_offset, data, cython.cast(int32_t, min(length, covered)))
     image.activity_ns = agent.context.now_ns
     store_release_i64(cython.address(image.last_packet_ns), agent.context.now_ns)
@@ -404,6 +411,7 @@ def change_interest(endpoint, stream_id, session_id, any_session, by):
         if by > 0 and not _add_interest(endpoint, stream_id, session_id, any_session):
             return False
     else:
+        pillion_assert(found.references > 0, b"interest that is kept has a subscription")
         found.references += by
         if found.references <= 0:
             endpoint.interest_count -= 1

@@ -6,6 +6,7 @@ A list belongs to one agent. It grows when a command adds to it, never while str
 import cython
 from cython.cimports.libc.stdint import int32_t, int64_t
 from cython.cimports.libc.stdlib import free, realloc
+from cython.cimports.pillion.memory.assertions import pillion_assert
 from cython.cimports.pillion.memory.atomics import load_acquire_i64
 
 if not cython.compiled:
@@ -22,6 +23,7 @@ def list_add(list, item):
             return False
         list.items = grown
         list.capacity = list.capacity * 2 + 8
+    pillion_assert(list.count < list.capacity, b"a list has room for one more")
     list.items[list.count] = item
     list.count += 1
     return True
@@ -29,6 +31,7 @@ def list_add(list, item):
 
 def list_remove(list, item):
     index: int32_t
+    pillion_assert(list.count <= list.capacity, b"a list fits its memory")
     for index in range(list.count):
         if list.items[index] == item:
             list.count -= 1
@@ -53,6 +56,7 @@ def positions_range(positions, low, high, smallest, largest):
     """
     index: int32_t
     position: int64_t
+    pillion_assert(low <= high, b"positions are held to a range")
     for index in range(positions.count):
         position = load_acquire_i64(positions.items[index]) & ~cython.cast(int64_t, 31)
         if position < low:

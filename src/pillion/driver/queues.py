@@ -7,6 +7,7 @@ the tail (acquire) and gives it back (release of the head).
 import cython
 from cython.cimports.libc.stdint import int64_t
 from cython.cimports.libc.stdlib import calloc, free
+from cython.cimports.pillion.memory.assertions import pillion_assert
 from cython.cimports.pillion.memory.atomics import load_acquire_i64, store_release_i64
 
 if not cython.compiled:
@@ -28,12 +29,15 @@ def queue_free(queue):
 
 def queue_claim(queue):
     tail: int64_t = queue.tail
+    pillion_assert(tail - load_acquire_i64(cython.address(queue.head)) <= queue.mask + 1, b"a queue is not overfull")
     if tail - load_acquire_i64(cython.address(queue.head)) > queue.mask:
         return cython.NULL
     return cython.address(queue.items[tail & queue.mask])
 
 
 def queue_publish(queue):
+    pillion_assert(queue.tail - load_acquire_i64(cython.address(queue.head)) <= queue.mask,
+                   b"only a claimed item is published")
     store_release_i64(cython.address(queue.tail), queue.tail + 1)
 
 
@@ -45,4 +49,5 @@ def queue_peek(queue):
 
 
 def queue_release(queue):
+    pillion_assert(queue.head < load_acquire_i64(cython.address(queue.tail)), b"only a published item is released")
     store_release_i64(cython.address(queue.head), queue.head + 1)

@@ -41,6 +41,7 @@ from cython.cimports.pillion.driver.streams import (
     ReceiveEndpointStruct,
 )
 from cython.cimports.pillion.driver.udp.transport import Arrival
+from cython.cimports.pillion.memory.assertions import pillion_assert
 from cython.cimports.pillion.memory.atomics import (
     load_acquire_i32,
     load_acquire_i64,
@@ -127,6 +128,7 @@ def _detect_loss(agent: cython.pointer(Receiver), image: cython.pointer(ImageStr
     if position == image.gap_position and now_ns < image.gap_deadline_ns:
         return 0
     length = log_find_gap(image.log, position, image.hwm_position)
+    pillion_assert(position + length <= image.hwm_position, b"a gap ends where something was received")
     if length <= 0:
         return 0
     if position != image.gap_position or length != image.gap_length:
@@ -189,6 +191,10 @@ def _flow_control(agent: cython.pointer(Receiver), image: cython.pointer(ImageSt
         target = smallest - image.log.term_length
         image.clean_position = log_clean(image.log, image.clean_position, target)
         image.clean_position = log_clean(image.log, image.clean_position, target)
+        # Data goes at most half a term beyond this position, so its place was zeroed.
+        pillion_assert(image.clean_position >= target, b"what the window opens is zeroed")
+        pillion_assert(image.clean_position <= smallest, b"nothing is zeroed that a consumer has not read")
+        pillion_assert(smallest <= image.hwm_position, b"what was consumed was received")
         image.next_sm_position = smallest
         due = True
     if not due or mode == MODE_SILENT or image.superseded:
@@ -216,6 +222,8 @@ def _serve(agent: cython.pointer(Receiver), image: cython.pointer(ImageStruct)) 
     if image.subscribers.count > 0:
         if image.rebuild_position < image.hwm_position:
             position = log_find_contiguous(image.log, image.rebuild_position, image.hwm_position)
+            pillion_assert(position >= image.rebuild_position, b"what was rebuilt only grows")
+            pillion_assert(position <= image.hwm_position, b"what was rebuilt was received")
             if position != image.rebuild_position:
                 store_release_i64(cython.address(image.rebuild_position), position)
                 store_release_i64(image.rcv_pos, position)

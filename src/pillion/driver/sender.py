@@ -38,6 +38,7 @@ from cython.cimports.pillion.driver.positions import list_add, list_remove, posi
 from cython.cimports.pillion.driver.queues import Item, queue_claim, queue_peek, queue_publish, queue_release
 from cython.cimports.pillion.driver.streams import RESEND_DELAYED, RESEND_IDLE, RESEND_LINGERING, NetworkStruct
 from cython.cimports.pillion.driver.udp.transport import MAX_SEGMENTS, Run, send_one
+from cython.cimports.pillion.memory.assertions import pillion_assert
 from cython.cimports.pillion.memory.atomics import (
     load_acquire_i32,
     store_release_i32,
@@ -80,7 +81,7 @@ def publication_producer(pub):
         position = pub.sender_position
     if position > pub.highest_limit + pub.log.term_length:
         position = pub.highest_limit + pub.log.term_length
-    return position
+    return position & ~cython.cast(int64_t, 31)
 
 
 def publication_at_end(pub):
@@ -187,6 +188,7 @@ def _collect(out: cython.pointer(Outgoing), pub: cython.pointer(NetworkStruct), 
         if available <= 0:
             out.limited = load_acquire_i32(data) > 0
             return
+        pillion_assert(available <= most, b"a datagram is within the limit and the MTU")
         if padding > 0 and available + padding > room and padding + DATA_HEADER_LENGTH <= patience:
             out.limited = True
             room = 0
@@ -205,6 +207,8 @@ def _collect(out: cython.pointer(Outgoing), pub: cython.pointer(NetworkStruct), 
             run.length = available
             run.segment_size = available
             run.to = pub.endpoint.to
+        pillion_assert(available > 0, b"a datagram has a frame")
+        pillion_assert(out.run_count <= MAX_SEGMENTS, b"the runs fit their array")
         position += available + padding
         room -= available + padding
         out.ends[out.count] = position
@@ -221,6 +225,8 @@ def _hand_out(agent: cython.pointer(Sender), pub: cython.pointer(NetworkStruct),
     out: cython.pointer(Outgoing) = cython.address(agent.outgoing)
     sent: cython.int = pub.endpoint.transport.send(pub.endpoint.transport, out.runs, out.run_count)
     index: cython.int
+    pillion_assert(sent >= 0, b"a transport reports no error as a count")
+    pillion_assert(sent <= out.count, b"a transport sends no more than it was given")
     for index in range(sent):
         total[0] += out.sizes[index]
     if sent < out.count:
@@ -251,6 +257,8 @@ def _send_data(agent: cython.pointer(Sender), pub: cython.pointer(NetworkStruct)
         pub.last_send_ns = agent.context.now_ns
         pub.track_limits = True
         count(cython.address(agent.context), BYTES_SENT, total)
+        pillion_assert(total <= window, b"the sender stays within its limit")
+        pillion_assert(out.ends[sent - 1] > pub.sender_position, b"the sender's position only grows")
         store_release_i64(cython.address(pub.sender_position), out.ends[sent - 1])
         store_release_i64(pub.snd_pos, pub.sender_position)
     return total
@@ -348,6 +356,7 @@ def _expire_receivers(agent: cython.pointer(Sender), pub: cython.pointer(Network
 @cython.nogil
 @cython.exceptval(check=False)
 def _set_limit(pub: cython.pointer(NetworkStruct), limit: int64_t) -> cython.void:
+    pillion_assert(limit & 31 == 0, b"a publisher's limit is where a frame can begin")
     pub.publisher_limit = limit
     if limit > pub.highest_limit:
         store_release_i64(cython.address(pub.highest_limit), limit)
@@ -398,14 +407,19 @@ def publication_update_limit(pub):
         limit = slowest + pub.window
         if limit > pub.publisher_limit:
             pub.clean_position = log_clean(pub.log, pub.clean_position, slowest - pub.log.term_length)
+            pillion_assert(pub.clean_position <= slowest, b"nothing is zeroed that was not sent and spied on")
             # Nobody may write where the term is not zero yet: three terms, one of them still being cleaned.
             terms = (limit >> bits) - (pub.clean_position >> bits)
             if terms < 2 or (terms == 2 and pub.clean_position & (pub.log.term_length - 1)):
+                # A writer below the limit fills its term, which had its place three terms ago.
+                pillion_assert((pub.clean_position >> bits) >= ((limit - 1) >> bits) - 2,
+                               b"the publisher's limit stays behind what is zeroed")
                 _set_limit(pub, limit)
                 return 1
     elif pub.publisher_limit > pub.sender_position:
         _set_limit(pub, pub.sender_position)
         pub.clean_position = log_clean(pub.log, pub.clean_position, pub.sender_position - pub.log.term_length)
+        pillion_assert(pub.clean_position <= pub.sender_position, b"nothing is zeroed that was not sent")
         return 1
     return 0
 

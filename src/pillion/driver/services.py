@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+from pillion.clock import Clock
 from pillion.driver.refusal import Refusal, refusal_of
 from pillion.errors import ErrorCode
 from pillion.memory.counters import CountersManager
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from pillion.driver.data_plane import DataPlane
     from pillion.driver.resources import LogFiles, Resources
     from pillion.driver.settings import DriverSettings
-    from pillion.driver.udp.transport import UdpTransport
+    from pillion.driver.udp.transport import DatagramTransport
     from pillion.memory.broadcast import BroadcastTransmitter
     from pillion.memory.cnc import CncFile
     from pillion.memory.error_log import DistinctErrorLog
@@ -28,18 +29,20 @@ _STREAM_KEY_TEXT = 92
 _ADDRESS_KEY_TEXT = 103
 
 
-class Clock:
-    """Where the control plane reads the time; a simulation brings its own."""
+class RandomSource(Protocol):
+    """Where session ids, term ids and receiver ids come from; a simulation brings a seeded one."""
 
-    def __init__(self, nano: Callable[[], int], epoch_ms: Callable[[], int]) -> None:
-        self.nano = nano
-        self.epoch_ms = epoch_ms
+    def getrandbits(self, bits: int, /) -> int:
+        """A number of 0..2**bits - 1."""
+
+    def int32(self) -> int:
+        """Any signed 32-bit number."""
 
 
 class Randomness:
-    """The system's randomness, with the names of `random.Random`, which a simulation brings."""
+    """The system's randomness."""
 
-    def getrandbits(self, bits: int) -> int:
+    def getrandbits(self, bits: int, /) -> int:
         """A number of 0..2**bits - 1."""
         return int.from_bytes(os.urandom((bits + 7) // 8)) >> (-bits % 8)
 
@@ -56,7 +59,7 @@ class Services:
         *,
         settings: DriverSettings,
         clock: Clock,
-        random: Randomness,
+        random: RandomSource,
         cnc: CncFile,
         counters: CountersManager,
         to_clients: BroadcastTransmitter,
@@ -66,7 +69,7 @@ class Services:
         resources: Resources,
         log_files: LogFiles,
         resolver: Callable[[str], str],
-        open_transport: Callable[..., UdpTransport],
+        open_transport: Callable[..., DatagramTransport],
     ) -> None:
         self.settings = settings
         self.clock = clock

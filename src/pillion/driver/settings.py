@@ -435,6 +435,11 @@ class DriverSettings:
     send_loss: tuple[LossSpec, ...] = interceptors(
         "aeron.udp.channel.outgoing.interceptors", "Loss generators for what is sent."
     )
+    udp_offload: bool = flag(
+        True,
+        "pillion.udp.offload",
+        "Let the kernel split what is sent and join what arrives (UDP_SEGMENT, UDP_GRO), where it can.",
+    )
     loss: LossRates | None = loss_rates(
         "pillion.loss",
         "Random faults of what arrives: drop=0.05|duplicate=0.01|reorder=0.01|seed=1.",

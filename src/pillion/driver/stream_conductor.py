@@ -20,6 +20,7 @@ from cython.cimports.pillion.driver.context import (
 from cython.cimports.pillion.driver.positions import list_add, list_remove, positions_range
 from cython.cimports.pillion.driver.queues import Item, queue_claim, queue_peek, queue_publish, queue_release
 from cython.cimports.pillion.driver.streams import IpcStruct
+from cython.cimports.pillion.memory.assertions import pillion_assert
 from cython.cimports.pillion.memory.atomics import (
     load_acquire_i32,
     store_release_i32,
@@ -46,13 +47,14 @@ def _producer(stream: cython.pointer(IpcStruct)) -> int64_t:
         position = stream.clean_position
     if position > stream.highest_limit + stream.log.term_length:
         position = stream.highest_limit + stream.log.term_length
-    return position
+    return position & ~cython.cast(int64_t, 31)
 
 
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
 def _set_limit(stream: cython.pointer(IpcStruct), limit: int64_t) -> cython.void:
+    pillion_assert(limit & 31 == 0, b"a publisher's limit is where a frame can begin")
     stream.publisher_limit = limit
     if limit > stream.highest_limit:
         store_release_i64(cython.address(stream.highest_limit), limit)
@@ -68,6 +70,7 @@ def _clean(stream: cython.pointer(IpcStruct), target: int64_t) -> cython.void:
     # test on the limit waits for the next cycles.
     stream.clean_position = log_clean(stream.log, stream.clean_position, target)
     stream.clean_position = log_clean(stream.log, stream.clean_position, target)
+    pillion_assert(stream.clean_position <= target, b"nothing is zeroed that a consumer has not read")
 
 
 @cython.cfunc
@@ -115,6 +118,9 @@ def _serve(stream: cython.pointer(IpcStruct)) -> cython.int:
             # Nobody may write where the term is not zero yet.
             terms = (limit >> bits) - (stream.clean_position >> bits)
             if terms < 2 or (terms == 2 and stream.clean_position & (stream.log.term_length - 1)):
+                # A writer below the limit fills its term, which had its place three terms ago.
+                pillion_assert((stream.clean_position >> bits) >= ((limit - 1) >> bits) - 2,
+                               b"the publisher's limit stays behind what is zeroed")
                 _set_limit(stream, limit)
                 stream.trip_limit = limit + stream.window // 8
                 return 1

@@ -8,6 +8,7 @@ gates an append, so a message may end beyond the limit; the limit is far enough 
 import cython
 from cython.cimports.libc.stdint import int32_t, int64_t, uint8_t
 from cython.cimports.libc.string import memcpy
+from cython.cimports.pillion.memory.assertions import pillion_assert
 from cython.cimports.pillion.memory.atomics import (
     fence_release,
     load_acquire_i32,
@@ -49,6 +50,9 @@ if not cython.compiled:
 def _begin_frame(log: cython.pointer(Log), at: cython.pointer(uint8_t), length: int32_t, flags: uint8_t,
                  frame_type: int32_t, offset: int32_t, term_id: int32_t, reserved: int64_t) -> cython.void:
     frame: cython.pointer(DataHeader) = cython.cast(cython.pointer(DataHeader), at)
+    pillion_assert(length >= DATA_HEADER_LENGTH, b"a frame has a header")
+    pillion_assert(offset >= 0, b"a frame begins in its term")
+    pillion_assert(length <= log.term_length - offset, b"a frame ends in its term")
     # Negative length first, and visible first: a writer that dies from here on can be unblocked exactly.
     store_release_i32(at, -length)
     fence_release()
@@ -71,6 +75,7 @@ def _write_message(log: cython.pointer(Log), term: cython.pointer(uint8_t), offs
     part: int32_t = 0
     used: int64_t = 0
     left: int64_t = total
+    end: int64_t = offset + _required(log, total)
     payload: int64_t
     copied: int64_t
     chunk: int64_t
@@ -100,6 +105,9 @@ def _write_message(log: cython.pointer(Log), term: cython.pointer(uint8_t), offs
         flags = 0
         if left <= 0:
             break
+    # The other half of `_reserve`: what was reserved is what was written.
+    pillion_assert(left == 0, b"a message was written whole")
+    pillion_assert(offset == end, b"a message fills what was reserved for it")
 
 
 @cython.cfunc
@@ -132,7 +140,8 @@ def _refused(log: cython.pointer(Log), at: int64_t, total: int64_t) -> int64_t:
 def _pad_rest(log: cython.pointer(Log), term: cython.pointer(uint8_t), offset: int32_t,
               term_id: int32_t) -> cython.void:
     length: int32_t = log.term_length - offset
-    if length > 0:
+    # An honest rest has room for a header; a tail that somebody else has moved may leave less.
+    if length >= DATA_HEADER_LENGTH:
         _begin_frame(log, term + offset, length, FLAGS_UNFRAGMENTED, TYPE_PAD, offset, term_id, 0)
         store_release_i32(term + offset, length)
 
@@ -163,6 +172,7 @@ def _reserve(log: cython.pointer(Log), limit: int64_t, total: int64_t, need: int
     end: int64_t = offset[0] + need
     position: int64_t = compute_position(term_id[0], 0, log.position_bits, log.initial_term_id) + end
     if end <= log.term_length:
+        pillion_assert(position > at, b"an append moves the stream on")
         return position
     _pad_rest(log, term[0], offset[0], term_id[0])
     if position >= cython.cast(int64_t, log.term_length) << 31:
@@ -199,7 +209,8 @@ def exclusive_init(log, state):
     state.partition = cython.cast(int32_t, cython.cast(cython.uint, count) % 3)
     raw: int64_t = load_acquire_i64(cython.address(log.metadata.term_tail_counters[state.partition]))
     state.term_id = term_id_of_tail(raw)
-    state.term_offset = offset_of_tail(raw, log.term_length)
+    # Whatever the tail says: frames begin at multiples of 32, and from here on the offset is ours.
+    state.term_offset = offset_of_tail(raw, log.term_length) & ~31
     state.term_begin_position = compute_position(state.term_id, 0, log.position_bits, log.initial_term_id)
 
 
@@ -227,6 +238,9 @@ def _rotate_exclusive(log: cython.pointer(Log), state: cython.pointer(ExclusiveS
 def _reserve_exclusive(log: cython.pointer(Log), state: cython.pointer(ExclusiveState), limit: int64_t, total: int64_t,
                        need: int64_t) -> int64_t:
     at: int64_t = state.term_begin_position + state.term_offset
+    pillion_assert(state.term_offset & 31 == 0, b"an exclusive writer is where a frame can begin")
+    pillion_assert(cython.cast(cython.uint, state.term_offset) <= cython.cast(cython.uint, log.term_length),
+                   b"an exclusive writer is in its term")
     if at >= limit or at >= cython.cast(int64_t, log.term_length) << 31:
         return _refused(log, at, total)
     end: int64_t = state.term_offset + need
@@ -278,11 +292,15 @@ def exclusive_offer_block(log, state, limit, block, length):
     if at >= limit:
         return _refused(log, at, length - DATA_HEADER_LENGTH)
     term = log.terms[state.partition] + state.term_offset
+    pillion_assert(length & 31 == 0, b"a block has whole frames")
+    pillion_assert(length <= log.term_length - state.term_offset, b"a block ends in its term")
     store_release_i64(cython.address(log.metadata.term_tail_counters[state.partition]),
                       pack_tail(state.term_id, state.term_offset + length))
+    # Only the first frame is guarded, so the whole block appears with this store. The caller's memory may lie anywhere.
+    first: int64_t
+    memcpy(cython.address(first), block, 8)
     memcpy(term + 8, block + 8, length - 8)
-    # Only the first frame is guarded, so the whole block appears with this store.
-    store_release_i64(term, cython.cast(cython.pointer(int64_t), block)[0])
+    store_release_i64(term, first)
     state.term_offset += length
     return at + length
 

@@ -10,6 +10,7 @@ import cython
 from cython.cimports.cpython.buffer import PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cython.cimports.libc.stdint import int32_t, int64_t, uint8_t
 from cython.cimports.libc.string import memcpy
+from cython.cimports.pillion.memory.assertions import pillion_assert
 from cython.cimports.pillion.memory.atomics import (
     fence_acquire,
     fence_release,
@@ -75,6 +76,7 @@ class BroadcastTransmitter:
                 offset = 0
             else:
                 self._announce(tail + aligned)
+            pillion_assert(offset + aligned <= self.capacity, b"an event is written inside the buffer")
             store_plain_i32(self.buffer + offset, cython.cast(int32_t, length))
             store_plain_i32(self.buffer + offset + 4, kind)
             memcpy(self.buffer + offset + RECORD_HEADER_LENGTH, view.buf, view.len)

@@ -19,7 +19,7 @@ from cython.cimports.pillion.protocol.layouts import (
 
 from pillion.errors import CncFileError, CncNotReadyError, DriverIncompatibleError
 from pillion.memory.broadcast import BroadcastReceiver, BroadcastTransmitter
-from pillion.memory.counters import CountersManager, CountersReader
+from pillion.memory.counters import CountersManager, CountersReader, CountersWriter
 from pillion.memory.error_log import DistinctErrorLog, read_errors
 
 if not cython.compiled:
@@ -177,6 +177,9 @@ class CncFile:
 
     def counters_reader(self) -> CountersReader:
         return CountersReader(self.mapped, *self.offsets[2], *self.offsets[3])
+
+    def counters_writer(self) -> CountersWriter:
+        return CountersWriter(self.mapped, *self.offsets[2], *self.offsets[3])
 
     def counters_manager(self, free_to_reuse_ms: int = 1000) -> CountersManager:
         return CountersManager(self.mapped, *self.offsets[2], *self.offsets[3], free_to_reuse_ms)

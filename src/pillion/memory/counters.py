@@ -1,6 +1,7 @@
 """Counters in `cnc.dat`: 512 bytes of metadata and 128 bytes of value each; the index is the counter id.
 
-Only the driver allocates and frees (`CountersManager`); everybody reads, and a client writes the values it owns.
+Only the driver allocates and frees (`CountersManager`); everybody reads (`CountersReader`), and a client writes the
+values it owns (`CountersWriter`).
 A counter's identity is its registration id: ids are reused after a while, registration ids never.
 """
 
@@ -83,17 +84,6 @@ class CountersReader:
         self._check(counter_id)
         return load_acquire_i64(cython.address(self.values[counter_id].value))
 
-    def set_value(self, counter_id: int32_t, value: int64_t) -> None:
-        self._check(counter_id)
-        self.owner.check_writable()
-        store_release_i64(cython.address(self.values[counter_id].value), value)
-
-    def add_to_value(self, counter_id: int32_t, delta: int64_t) -> int:
-        """Atomic add; the value before."""
-        self._check(counter_id)
-        self.owner.check_writable()
-        return xadd_i64(cython.address(self.values[counter_id].value), delta)
-
     def state(self, counter_id: int32_t) -> int:
         self._check(counter_id)
         return load_acquire_i32(cython.address(self.metadata[counter_id].state))
@@ -126,19 +116,6 @@ class CountersReader:
     def reference_id(self, counter_id: int32_t) -> int:
         self._check(counter_id)
         return self.values[counter_id].reference_id
-
-    def append_to_label(self, counter_id: int32_t, text: str) -> None:
-        """Append once; cut at the label's 380 bytes."""
-        self._check(counter_id)
-        self.owner.check_writable()
-        raw = text.encode("utf-8", "replace")
-        length: int32_t = load_acquire_i32(cython.address(self.metadata[counter_id].label_length))
-        length = min(max(length, 0), MAX_LABEL_LENGTH)
-        raw = raw[:MAX_LABEL_LENGTH - length]
-        count: cython.size_t = len(raw)
-        source: cython.p_char = raw
-        memcpy(cython.address(self.metadata[counter_id].label[length]), source, count)
-        store_release_i32(cython.address(self.metadata[counter_id].label_length), length + cython.cast(int32_t, count))
 
     def scan(self) -> list:
         """Every allocated counter, in the order of the ids."""
@@ -179,7 +156,38 @@ class CountersReader:
         return -1
 
 
-class CountersManager(CountersReader):
+class CountersWriter(CountersReader):
+    """Writes values and labels of the counters there are: every counter's, so a client keeps it to itself. Thread-safe.
+
+    Raises `PermissionError` where the file is mapped read-only.
+    """
+
+    def set_value(self, counter_id: int32_t, value: int64_t) -> None:
+        self._check(counter_id)
+        self.owner.check_writable()
+        store_release_i64(cython.address(self.values[counter_id].value), value)
+
+    def add_to_value(self, counter_id: int32_t, delta: int64_t) -> int:
+        """Atomic add; the value before."""
+        self._check(counter_id)
+        self.owner.check_writable()
+        return xadd_i64(cython.address(self.values[counter_id].value), delta)
+
+    def append_to_label(self, counter_id: int32_t, text: str) -> None:
+        """Append once; cut at the label's 380 bytes."""
+        self._check(counter_id)
+        self.owner.check_writable()
+        raw = text.encode("utf-8", "replace")
+        length: int32_t = load_acquire_i32(cython.address(self.metadata[counter_id].label_length))
+        length = min(max(length, 0), MAX_LABEL_LENGTH)
+        raw = raw[:MAX_LABEL_LENGTH - length]
+        count: cython.size_t = len(raw)
+        source: cython.p_char = raw
+        memcpy(cython.address(self.metadata[counter_id].label[length]), source, count)
+        store_release_i32(cython.address(self.metadata[counter_id].label_length), length + cython.cast(int32_t, count))
+
+
+class CountersManager(CountersWriter):
     """The driver's end: allocates and frees. One thread."""
 
     def __init__(self, owner: MappedFile, metadata_offset: int, metadata_length: int, values_offset: int,

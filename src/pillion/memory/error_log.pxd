@@ -8,4 +8,5 @@ cdef class DistinctErrorLog:
     cdef int64_t capacity
     cdef int64_t next_offset
     cdef dict offsets
+    cdef dict shapes
     cdef object epoch_ms

@@ -1,7 +1,12 @@
-"""The distinct error log, last section of `cnc.dat`: one entry a distinct error, with a count and two timestamps."""
+"""The distinct error log, last section of `cnc.dat`: one entry a distinct error, with a count and two timestamps.
+
+It is never emptied, so what fills it is bounded: a text by `MAX_TEXT_LENGTH`, and texts that differ in their numbers
+only (ids, ports, free space) by `MAX_ALIKE`. Further ones count as the last of their kind.
+"""
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 import cython
@@ -19,6 +24,11 @@ from cython.cimports.pillion.protocol.layouts import ERROR_HEADER_LENGTH, ErrorE
 
 if not cython.compiled:
     raise ImportError("pillion.memory.error_log must be compiled: run `pip install .`")
+
+
+MAX_TEXT_LENGTH = 2048
+MAX_ALIKE = 32
+_NUMBERS = re.compile("[0-9]+")
 
 
 class ErrorRecord(NamedTuple):
@@ -47,15 +57,22 @@ class DistinctErrorLog:
         self.capacity = length
         self.next_offset = 0
         self.offsets = {}
+        self.shapes = {}
         self.epoch_ms = epoch_ms
 
     def record(self, code: int, text: str) -> bool:
-        """Count one observation of `text`; False if the log is full and the text new."""
+        """Count one observation of `text`; False if the log is full and the text new.
+
+        Of a text the first 2048 bytes count.
+        """
         now_ms: int64_t = self.epoch_ms()
-        at: int64_t = self.offsets.get((code, text), -1)
+        raw = f"({code}) {text}".encode("utf-8", "replace")
+        if len(raw) > MAX_TEXT_LENGTH:
+            # Cut between characters, and the mark of it fits.
+            raw = raw[:MAX_TEXT_LENGTH - 4].decode("utf-8", "ignore").encode() + b" ..."
+        at: int64_t = self._find(code, raw)
         entry: cython.pointer(ErrorEntry)
         if at < 0:
-            raw = f"({code}) {text}".encode("utf-8", "replace")
             size: int64_t = ERROR_HEADER_LENGTH + len(raw)
             if self.next_offset + size > self.capacity:
                 return False
@@ -65,13 +82,27 @@ class DistinctErrorLog:
             memcpy(self.buffer + at + ERROR_HEADER_LENGTH, source, size - ERROR_HEADER_LENGTH)
             entry.first_observation_ms = now_ms
             self.next_offset = (at + size + 7) & ~7
-            self.offsets[(code, text)] = at
+            self.offsets[raw] = at
+            self.shapes.setdefault((code, _shape(raw)), []).append(at)
             # Release: the length publishes the entry.
             store_release_i32(cython.address(entry.length), cython.cast(int32_t, size))
         entry = cython.cast(cython.pointer(ErrorEntry), self.buffer + at)
         xadd_i32(cython.address(entry.observation_count), 1)
         store_release_i64(cython.address(entry.last_observation_ms), now_ms)
         return True
+
+
+    def _find(self, code, raw) -> int:
+        """Where the entry that counts this text is, -1 for a new one."""
+        at = self.offsets.get(raw)
+        if at is not None:
+            return at
+        alike = self.shapes.get((code, _shape(raw)), ())
+        return alike[len(alike) - 1] if len(alike) >= MAX_ALIKE else -1
+
+
+def _shape(raw: bytes) -> str:
+    return _NUMBERS.sub("0", raw.decode())
 
 
 def read_errors(owner: MappedFile, offset: int, length: int, since_ms: int = 0) -> list:

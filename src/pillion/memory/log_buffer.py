@@ -10,6 +10,7 @@ from __future__ import annotations
 import cython
 from cython.cimports.libc.stdint import int32_t, int64_t, uint8_t
 from cython.cimports.libc.string import memcpy, memset
+from cython.cimports.pillion.memory.assertions import pillion_assert
 from cython.cimports.pillion.memory.atomics import (
     cas_i32,
     cas_i64,
@@ -166,6 +167,9 @@ def log_clean(log, clean_position, target):
     if length > log.term_length - offset:
         length = log.term_length - offset
     at: cython.pointer(uint8_t) = log.terms[partition_of_position(clean_position, log.position_bits)] + offset
+    pillion_assert(length >= DATA_HEADER_LENGTH, b"zeroed by whole frames")
+    pillion_assert(offset + length <= log.term_length, b"zeroed inside one term")
+    pillion_assert(clean_position + length <= target, b"zeroed no further than asked")
     memset(at + 8, 0, length - 8)
     # Release: who sees the first length word zero sees the rest zero.
     store_release_i64(at, 0)
@@ -179,6 +183,11 @@ def _pad(log: cython.pointer(Log), term: cython.pointer(uint8_t), term_id: int32
          length: int32_t) -> cython.void:
     frame: cython.pointer(DataHeader) = cython.cast(cython.pointer(DataHeader), term + offset)
     header: cython.pointer(uint8_t) = cython.cast(cython.pointer(uint8_t), log.metadata.default_header)
+    pillion_assert(offset >= 0, b"padding begins in its term")
+    pillion_assert(offset & 31 == 0, b"padding begins where a frame can")
+    pillion_assert(offset + DATA_HEADER_LENGTH <= log.term_length, b"the header of padding is inside its term")
+    pillion_assert(length > 0, b"padding has a length")
+    pillion_assert(length <= log.term_length - offset, b"padding ends in its term")
     memcpy(term + offset + 4, header + 4, DATA_HEADER_LENGTH - 4)
     frame.type = TYPE_PAD
     frame.term_offset = offset
@@ -257,6 +266,8 @@ def log_scan(log, position, max_bytes, padding):
         if available + aligned > limit:
             break
         available += aligned
+    pillion_assert(available & 31 == 0, b"scanned whole frames")
+    pillion_assert(offset + available + padding[0] <= log.term_length, b"scanned inside one term")
     return cython.cast(int32_t, available)
 
 
@@ -269,9 +280,12 @@ def log_insert(log, term_id, term_offset, packet, length):
     term: cython.pointer(uint8_t) = log.terms[partition_of_position(position, log.position_bits)] + term_offset
     if load_acquire_i32(term) != 0:
         return False                                # a duplicate: what is there stays
+    pillion_assert(term_offset + length <= log.term_length, b"a packet is inserted inside its term")
+    # The first eight bytes hold the length: one release store makes the whole packet appear. A packet may lie anywhere.
+    first: int64_t
+    memcpy(cython.address(first), packet, 8)
     memcpy(term + 8, packet + 8, length - 8)
-    # The first eight bytes hold the length: one release store makes the whole packet appear.
-    store_release_i64(term, cython.cast(cython.pointer(int64_t), packet)[0])
+    store_release_i64(term, first)
     return True
 
 
@@ -300,6 +314,7 @@ def log_find_contiguous(log, position, limit):
         if length <= 0 or align_frame(length) > left or position + align_frame(length) > limit:
             break
         position += align_frame(length)
+    pillion_assert(position & 31 == 0, b"what is contiguous ends with a frame")
     return position
 
 
@@ -315,6 +330,7 @@ def log_find_gap(log, position, limit):
     at: int64_t = offset
     while at < end and load_acquire_i32(term + at) == 0:
         at += DATA_HEADER_LENGTH
+    pillion_assert(end <= log.term_length, b"a gap ends in its term")
     return cython.cast(int32_t, min(at, end) - offset)
 
 

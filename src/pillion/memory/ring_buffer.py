@@ -11,6 +11,7 @@ import cython
 from cython.cimports.cpython.buffer import PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cython.cimports.libc.stdint import int32_t, int64_t, uint8_t
 from cython.cimports.libc.string import memcpy, memset
+from cython.cimports.pillion.memory.assertions import pillion_assert
 from cython.cimports.pillion.memory.atomics import (
     cas_i64,
     fence_release,
@@ -51,7 +52,10 @@ class ManyToOneRingBuffer:
         self.max_message_length = capacity // 8
 
     def has_work(self):
-        return load_acquire_i64(cython.address(self.trailer.tail_position)) != self.trailer.head_position
+        # As `read_one` sees it: a tail that leads away from the head, whoever stored it, is no command yet.
+        head: int64_t = load_acquire_i64(cython.address(self.trailer.head_position))
+        return load_acquire_i64(cython.address(self.trailer.tail_position)) - head > 0 and (
+            load_acquire_i32(self.buffer + (head & self.mask)) > 0)
 
     def _claim(self, need):
         mask: int64_t = self.mask
@@ -83,6 +87,7 @@ class ManyToOneRingBuffer:
             store_plain_i32(self.buffer + index + 4, PADDING_TYPE_ID)
             store_release_i32(self.buffer + index, cython.cast(int32_t, padding))
             index = 0
+        pillion_assert(index + need <= self.capacity, b"a command is claimed inside the ring")
         return index
 
     def write(self, type_id: int, message) -> bool:
@@ -144,6 +149,8 @@ class ManyToOneRingBuffer:
                 result = None
             else:
                 result = (kind, record[RECORD_HEADER_LENGTH:length])
+            pillion_assert(taken >= 8, b"the consumer moves on")
+            pillion_assert(index + taken <= self.capacity, b"what is zeroed is inside the ring")
             memset(record, 0, taken)
             # Release after zeroing: a producer that sees the new head finds zeros.
             store_release_i64(cython.address(self.trailer.head_position), head + taken)
@@ -219,5 +226,7 @@ class ManyToOneRingBuffer:
         return i
 
     def _pad(self, index, length):
+        pillion_assert(length >= RECORD_HEADER_LENGTH, b"padding has a header")
+        pillion_assert(index + length <= self.capacity, b"padding ends in the ring")
         store_plain_i32(self.buffer + index + 4, PADDING_TYPE_ID)
         store_release_i32(self.buffer + index, cython.cast(int32_t, length))

@@ -7,6 +7,7 @@ steps give the same datagrams at the same times: `digest` is one number for all 
 from __future__ import annotations
 
 import cython
+from cython.cimports.libc.errno import EBADF
 from cython.cimports.libc.stdint import int32_t, int64_t, uint8_t, uint16_t, uint64_t
 from cython.cimports.libc.stdlib import free, malloc, realloc
 from cython.cimports.libc.string import memcmp, memcpy
@@ -217,6 +218,16 @@ def _transmit(port: cython.pointer(Port), data: cython.pointer(cython.const[uint
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def _refuse(transport: cython.pointer(Transport)) -> cython.int:
+    """What a kernel does with a closed socket."""
+    transport.error_number = EBADF
+    transport.error_count += 1
+    return 0
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def _send(transport: cython.pointer(Transport), runs: cython.pointer(cython.const[Run]),
           count: cython.int) -> cython.int:
     port: cython.pointer(Port) = cython.cast(cython.pointer(Port), transport.port)
@@ -224,6 +235,8 @@ def _send(transport: cython.pointer(Transport), runs: cython.pointer(cython.cons
     used: cython.int = 0
     at: int64_t
     size: int64_t
+    if port.network == cython.NULL:
+        return _refuse(transport)
     for run in range(count):
         at = 0
         while at < runs[run].length:
@@ -249,6 +262,8 @@ def _receive(transport: cython.pointer(Transport), batch: cython.pointer(Batch))
     for index in range(BATCH):
         free(port.taken[index])
         port.taken[index] = cython.NULL
+    if port.network == cython.NULL:
+        return _refuse(transport)
     while count < BATCH and port.count > 0 and port.heap[0].due_ns <= port.network.now_ns:
         port.taken[count] = _pop(port)
         batch.arrivals[count].data = cython.address(port.taken[count].data[0])
@@ -387,6 +402,7 @@ class SimulatedTransport(DatagramTransport):
         address: Address
         raw: cython.p_char = data
         length: cython.size_t = len(data)
+        self._check_open()
         if to is not None:
             _set_address(cython.address(address), encode_address(*to))
             _transmit(cython.address(self.port), cython.cast(cython.pointer(uint8_t), raw), length,
@@ -401,6 +417,7 @@ class SimulatedTransport(DatagramTransport):
         """Every datagram whose time has come, as (bytes, source as (host, port)). Not while an agent has this port."""
         found = []
         packet: cython.pointer(Packet)
+        self._check_open()
         while self.port.count > 0 and self.port.heap[0].due_ns <= self.port.network.now_ns:
             packet = _pop(cython.address(self.port))
             self.port.network.delivered += 1
@@ -408,6 +425,16 @@ class SimulatedTransport(DatagramTransport):
                           decode_address(packet.source.bytes[:packet.source.length])))
             free(packet)
         return found
+
+    def reconnect(self, address: tuple) -> None:
+        """Change the peer, from the next datagram on, as `UdpTransport.reconnect` does."""
+        _set_address(cython.address(self.port.peer), encode_address(*address))
+        self.port.connected = True
+        self.transport.connected = True
+
+    def _check_open(self):
+        if self.port.network == cython.NULL:
+            raise OSError(EBADF, f"the port {self.local_address} is closed")
 
     def close(self) -> None:
         """Leave the network; what was on its way here is lost. Again does nothing."""
@@ -420,6 +447,8 @@ class SimulatedTransport(DatagramTransport):
                 net.count -= 1
                 net.ports[index] = net.ports[net.count]
                 break
+        # An agent may still have this port, and the network may go before it.
+        self.port.network = cython.NULL
         self.network.transports.remove(self)
         self.network = None
 
