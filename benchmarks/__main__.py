@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import time
 from functools import partial
@@ -21,6 +22,7 @@ from benchmarks.runner import Plan, run_row
 
 RESULTS = CACHE / "results.json"
 FEW_PROCESSORS = 4
+DRIVERS = ("pillion", "c", "java")
 
 DETAILS = """
 Peers of a row are measured in turn, in the other order each round, and compared only among samples between which the
@@ -30,6 +32,9 @@ processors had not moved (the topology probe). benchmarks/README.md says how to 
 
 def main(arguments: list[str] | None = None) -> int:
     args = _parser().parse_args(arguments)
+    # As an exception, so that every process and directory of the sample under way is cleaned up.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _leave)
     if args.list:
         print(_listing())
         return 0
@@ -45,6 +50,10 @@ def main(arguments: list[str] | None = None) -> int:
     if args.plot:
         print(report.write_plot(results, args.plot) or f"written to {args.plot}")
     return 1 if any(row["failed"] for row in results["rows"]) else 0
+
+
+def _leave(number: int, frame: object) -> None:
+    raise SystemExit(128 + number)
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
@@ -81,10 +90,8 @@ def take(conditions: Conditions, row: Row, peer: Peer) -> Measured:
 def _conditions(args: argparse.Namespace) -> tuple[Conditions, Probe]:
     cpus = tuple(args.cpus or sorted(os.sched_getaffinity(0)))
     probe = Probe(CACHE, cpus[:2])
-    threading = args.threading
-    if threading is None:
-        # What Pillion takes by itself where processors are few, and what helps the others there.
-        threading = "shared" if len(cpus) < FEW_PROCESSORS else ""
+    # What Pillion takes by itself where processors are few, and what helps the others there.
+    threading = dict.fromkeys(DRIVERS, "shared" if len(cpus) < FEW_PROCESSORS else "") | args.threading
     settings: dict[str, dict[str, str]] = {
         "pillion": dict(args.pillion_setting),
         "c": dict(args.c_setting),
@@ -119,6 +126,15 @@ def _setting(text: str) -> tuple[str, str]:
     if not equals or not name.startswith("AERON_"):
         raise argparse.ArgumentTypeError(f"{text!r} is not AERON_NAME=VALUE")
     return name, value
+
+
+def _threading(text: str) -> dict[str, str]:
+    if "=" not in text:
+        return dict.fromkeys(DRIVERS, text)
+    modes = dict(part.split("=", 1) for part in text.split(","))
+    if modes.keys() - set(DRIVERS):
+        raise argparse.ArgumentTypeError(f"{text!r} names other drivers than {', '.join(DRIVERS)}")
+    return modes
 
 
 def _cpus(text: str) -> list[int]:
@@ -160,7 +176,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--scale", type=float, default=1.0, metavar="X", help="multiply the number of messages")
     add("--rate", type=float, default=0.0, metavar="N", help="round trips a second, timed from when they were due")
     add("--idle-seconds", type=float, default=10.0, metavar="S", help="of the idle rows (default: %(default)s)")
-    add("--threading", metavar="MODE", help="of all drivers; '' is each one's default (default: shared below 4 CPUs)")
+    add(
+        "--threading",
+        type=_threading,
+        default={},
+        metavar="MODE",
+        help="of all drivers, or c=MODE,pillion=MODE; '' is the driver's own (default: shared below 4 processors)",
+    )
     add("--pillion-setting", type=_setting, action="append", default=[], metavar="AERON_X=Y", help="of our driver")
     add("--c-setting", type=_setting, action="append", default=[], metavar="AERON_X=Y", help="of the C driver")
     add("--cpus", type=_cpus, metavar="A,B", help="the processors probed and pinned to (default: the first two)")
@@ -170,4 +192,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

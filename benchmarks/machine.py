@@ -31,7 +31,7 @@ def describe(peers: Sequence[Peer], conditions: Conditions, probe: Probe) -> dic
         "load_at_start": list(os.getloadavg()),
         "commit": _commit(),
         "pinned": conditions.pins,
-        "driver_threading": conditions.threading_mode or "each driver's default",
+        "driver_threading": conditions.threading_mode,
         "driver_settings": conditions.driver_settings,
         "scale": conditions.scale,
         "rate": conditions.rate,
@@ -52,6 +52,8 @@ def warnings(described: dict[str, Any]) -> list[str]:
     found = []
     if described["load_at_start"][0] > 0.5:
         found.append(f"the machine was at work: load {described['load_at_start'][0]:.1f} at the start")
+    if len(described["processors"]) > 2 and not described["pinned"]:
+        found.append("the probe sees two of the processors, and nothing is pinned to them: use --pin, --cpus")
     pythons = {
         versions["python"].rpartition(".")[0]
         for peer in described["peers"].values()

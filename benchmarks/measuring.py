@@ -24,6 +24,8 @@ STREAM, PONG_STREAM = 1001, 1002
 IDLE_STREAMS = 100
 #: After the streams are connected, before the CPU time counts: set-ups and the first status messages are over.
 SETTLE_S = 2.0
+#: Round trips at a low rate are fewer than the row says.
+LONGEST_AT_A_RATE_S = 10.0
 
 
 @dataclass
@@ -34,8 +36,8 @@ class Conditions:
     cpus: tuple[int, ...] = ()
     #: Pin publisher or ping to the first of `cpus`, subscriber or pong to the second.
     pins: bool = False
-    #: "" leaves it to each driver.
-    threading_mode: str = ""
+    #: By kind of driver; "" leaves it to the driver.
+    threading_mode: dict[str, str] = field(default_factory=dict)
     #: AERON_... variables by kind of driver.
     driver_settings: dict[str, dict[str, str]] = field(default_factory=dict)
     scale: float = 1.0
@@ -91,7 +93,7 @@ def is_ready(directory: Path) -> bool:
 @contextlib.contextmanager
 def running_driver(kind: DriverKind, directory: Path, conditions: Conditions) -> Iterator[tuple[Process, float]]:
     """A driver that is ready, and the ms from its process's start until then."""
-    command = kind.command(str(directory), conditions.threading_mode)
+    command = kind.command(str(directory), conditions.threading_mode.get(kind.name, ""))
     with Process(f"{kind.name} driver", command, environment(conditions.driver_settings.get(kind.name))) as process:
         deadline = time.monotonic() + DEADLINE_S
         while not is_ready(directory):
@@ -129,17 +131,26 @@ class Sampler:
             "streams": IDLE_STREAMS,
             "media": row.media,
             "length": row.length,
-            "count": max(int(row.count * scale), 10),
+            "count": self._count(),
             "warm_up": max(int(row.warm_up * scale), 10),
             "yields": row.yields,
             "handler": row.handler,
-            "rate": self.conditions.rate if row.kind == "round_trip" else 0.0,
+            "rate": self._rate(),
             "cpu": None,
             "invoker": False,
             "spins": False,
             "no_delay": row.kind == "round_trip",
             **self.peer.options,
         }
+
+    def _rate(self) -> float:
+        return self.conditions.rate if self.row.kind == "round_trip" else 0.0
+
+    def _count(self) -> int:
+        count = self.row.count * self.conditions.scale
+        if self._rate():
+            count = min(count, self._rate() * LONGEST_AT_A_RATE_S)
+        return max(int(count), 10)
 
     def _program(self, role: str, options: dict[str, Any], **more: Any) -> Process:
         if self.conditions.pins and len(self.conditions.cpus) > 1:

@@ -28,10 +28,11 @@ def format_value(value: float) -> str:
 def format_settings(machine: dict[str, Any]) -> list[str]:
     """The settings, a line each."""
     processors = ", ".join(map(str, machine["processors"]))
+    threading = ", ".join(f"{kind} {mode or 'by itself'}" for kind, mode in machine["driver_threading"].items())
     lines = [
         f"processors {processors}: {machine['processor']}; {machine['memory_gib']} GiB; {machine['kernel']}",
         f"commit {machine['commit']}; load at the start {machine['load_at_start'][0]:.1f}",
-        f"drivers' threading: {machine['driver_threading']}; clients {'' if machine['pinned'] else 'not '}pinned; "
+        f"drivers' threading: {threading}; clients {'' if machine['pinned'] else 'not '}pinned; "
         f"counts times {machine['scale']:g}; round trips "
         + (f"at {machine['rate']:g} a second" if machine["rate"] else "one after the other"),
     ]

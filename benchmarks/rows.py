@@ -134,8 +134,8 @@ _ROWS = (
         media="udp",
         peers=("pillion", "pillion-invoker", "pyaeron", "udp", "udp-spinning"),
         compared=(("pillion", "pyaeron"), ("pillion", "udp"), ("pillion-invoker", "udp-spinning")),
-        count=5_000,
-        warm_up=500,
+        count=2_000,
+        warm_up=300,
         **_TRIP,
     ),
     Row(

@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks.peers.base import Peer
 from benchmarks.probe import state_of
 from benchmarks.rows import Row
-from benchmarks.stats import INCOMPARABLE, Sample, complete_rounds, ratios, summary
+from benchmarks.stats import INCOMPARABLE, Sample, ratios, samples_in_one_state, summary
 
 #: takes one sample: (row, peer) -> Measured
 Take = Callable[[Row, Peer], Any]
@@ -94,8 +94,8 @@ def order_of(peers: Sequence[Peer], number: int) -> list[Peer]:
 def _rounds(result: RowResult, peers: Sequence[Peer], plan: Plan) -> Iterator[int]:
     """Round numbers until every peer has the samples wanted in one state, or the rounds are used up."""
     for number in range(max(plan.max_rounds, plan.samples)):
-        here = [peer for peer in peers if peer.name not in result.failed]
-        if number >= plan.samples and complete_rounds(result.samples, len(here)) >= plan.samples:
+        names = [peer.name for peer in peers if peer.name not in result.failed]
+        if not names or (number >= plan.samples and samples_in_one_state(result.samples, names) >= plan.samples):
             return
         yield number
 

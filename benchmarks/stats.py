@@ -62,17 +62,11 @@ def ratios(ours: Sequence[Sample], theirs: Sequence[Sample]) -> list[dict[str, A
     """`ratio_within` for each comparable state, the one with the most pairs first."""
     states = {sample.state for sample in [*ours, *theirs]} - set(INCOMPARABLE)
     found = [ratio for state in sorted(states) if (ratio := ratio_within(ours, theirs, state)) is not None]
-    return sorted(found, key=lambda ratio: -len(ratio["paired"]))
+    return sorted(found, key=lambda ratio: (-len(ratio["paired"]), -min(ratio["samples"])))
 
 
-def complete_rounds(samples: Sequence[Sample], peers: int) -> int:
-    """The most rounds that have the samples of all `peers` in one comparable state."""
-    by_round: dict[int, list[str]] = {}
-    for sample in samples:
-        by_round.setdefault(sample.round, []).append(sample.state)
-    whole = Counter(
-        states[0]
-        for states in by_round.values()
-        if len(states) == peers and len(set(states)) == 1 and states[0] not in INCOMPARABLE
-    )
-    return max(whole.values(), default=0)
+def samples_in_one_state(samples: Sequence[Sample], peers: Sequence[str]) -> int:
+    """How many samples each of `peers` has at least in the comparable state that is best for all of them."""
+    counts = Counter((sample.state, sample.peer) for sample in samples)
+    states = {sample.state for sample in samples} - set(INCOMPARABLE)
+    return max((min(counts[state, peer] for peer in peers) for state in states), default=0) if peers else 0
