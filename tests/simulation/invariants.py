@@ -30,13 +30,18 @@ class Invariants:
             self._check_image(image)
 
     def _values(self, stream: Any, *names: str) -> list[int]:
-        """The positions of a stream's first counters, none of which ever goes back but the publisher's limit.
+        """The positions of a stream's first counters, which only rise, but for two limits.
 
-        That one is taken back when nobody listens any more, and at the end.
+        The publisher's is taken back when nobody listens any more, and at the end; the sender's when the last
+        receiver goes and only spies are left who simulate a connection.
         """
         found = [self._counters.value(counter_id) for counter_id in stream.counter_ids[: len(names)]]
         for name, value in zip(names, found, strict=True):
-            if name == "pub-lmt" and (not stream.log.is_connected or not _is_open(stream)):
+            is_taken_back = (
+                (name == "pub-lmt" and (not stream.log.is_connected or not _is_open(stream)))
+                or (name == "snd-lmt" and stream.params.spies_simulate_connection and not stream.native.has_receivers)
+            )
+            if is_taken_back:
                 self._last.pop((stream.registration_id, name), None)
             else:
                 self._rises(stream, name, value)

@@ -15,7 +15,7 @@ import time
 from typing import Any
 
 import pillion
-from pillion.errors import ActiveDriverError, PillionError
+from pillion.errors import ActiveDriverError, ClosedError, PillionError
 from pillion.memory.cnc import CncFile
 from pillion.protocol.ids import CounterType
 
@@ -127,6 +127,8 @@ def main(role: str, directory: str, *rest: str) -> None:
             watch(directory, ended)
         else:
             {"publish": publish, "subscribe": subscribe}[role](directory, rest[0], int(rest[1]), ended)
+    except ClosedError:
+        pass        # why the client ended has been said by then
     except PillionError as error:
         on_error(error)
     say("ended")

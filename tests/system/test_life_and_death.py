@@ -204,6 +204,7 @@ def test_a_restarted_driver_serves_new_clients_and_the_old_ones_end(
     subscription = old.add_subscription("aeron:ipc", STREAM)
     publication = old.add_publication("aeron:ipc", STREAM)
     publication.send(b"to the first", timeout=PATIENCE_S)
+    assert next(subscription.messages(timeout=PATIENCE_S)) == b"to the first"
     if end == "killed":
         first.kill()
     else:
