@@ -178,11 +178,8 @@ def refuse_unsupported_addressing(uri: ChannelUri, *, is_subscription: bool) -> 
 
 def leaves_term_length_open(uri: ChannelUri, settings: DriverSettings) -> bool:
     """Whether neither the channel nor the deployment says how long a term is."""
-    return "term-length" not in uri and _term_setting(uri.is_ipc) not in settings.sources
-
-
-def _term_setting(is_ipc: bool) -> str:
-    return "ipc_term_buffer_length" if is_ipc else "term_buffer_length"
+    setting = "ipc_term_buffer_length" if uri.is_ipc else "term_buffer_length"
+    return "term-length" not in uri and setting not in settings.sources
 
 
 def _default_term_length(settings: DriverSettings, is_ipc: bool, room: int | None) -> int:
@@ -190,7 +187,7 @@ def _default_term_length(settings: DriverSettings, is_ipc: bool, room: int | Non
 
     A container has 64 MB of shared memory where nobody asked for more: short terms beat none.
     """
-    length: int = getattr(settings, _term_setting(is_ipc))
+    length = settings.ipc_term_buffer_length if is_ipc else settings.term_buffer_length
     while room is not None and length > SHORTEST_DEFAULT_TERM and length * 3 > room // 4:
         length //= 2
     return length
