@@ -64,9 +64,9 @@ def environment(settings: dict[str, str] | None = None) -> dict[str, str]:
 
 @contextlib.contextmanager
 def scratch() -> Iterator[Path]:
-    """A fresh directory in memory."""
-    shm = "/dev/shm"
-    path = tempfile.mkdtemp(prefix="pillion-bench-", dir=shm if os.access(shm, os.W_OK) else None)
+    """A fresh directory where TMPDIR says, or in memory."""
+    in_memory = "/dev/shm" if "TMPDIR" not in os.environ and os.access("/dev/shm", os.W_OK) else None
+    path = tempfile.mkdtemp(prefix="pillion-bench-", dir=in_memory)
     try:
         yield Path(path)
     finally:
