@@ -32,6 +32,7 @@ LIVENESS_S = 2.0
 SHORT_STOP_S = 0.4
 LONG_STOP_S = 3.0
 FREE_TO_REUSE_MS = 20_000
+IMAGE_COUNTERS = (CounterType.RECEIVER_HWM, CounterType.RECEIVER_POSITION, CounterType.RECEIVER_NAKS_SENT)
 SETTINGS: dict[str, Any] = {
     **FAST,
     "threading_mode": "shared",
@@ -95,7 +96,9 @@ class Stage:
                       if record.type_id == CounterType.SUBSCRIBER_POSITION)
 
     def owned(self, child: Child) -> list[str]:
-        return [record.label for record in self.counters.scan() if record.owner_id == self.client_ids[child]]
+        """Counters of a client; those of an image name the client it was made for, but are the image's."""
+        return [record.label for record in self.counters.scan()
+                if record.owner_id == self.client_ids[child] and record.type_id not in IMAGE_COUNTERS]
 
     def timed_out(self, child: Child) -> None:
         """The stopped child is missed, not before its time, and everything of it is taken away."""
