@@ -228,6 +228,11 @@ def test_malformed_and_unknown_commands_are_logged_and_skipped(
 def test_unknown_ids_are_refused(driver: MediaDriver, client: Client) -> None:
     publication = client.add_publication("aeron:ipc", STREAM)
     subscription = client.add_subscription("aeron:ipc", STREAM)
+    for number, error in ((True, TypeError), (2**63, ValueError)):
+        with pytest.raises(error):
+            publication.remove_destination(number)
+    with pytest.raises(TypeError, match="must be bytes"):
+        client.terminate_driver(2**31)  # type: ignore[arg-type]
     with pytest.raises(RegistrationError) as failure:
         publication.add_destination("aeron:udp?endpoint=localhost:40460")
     assert failure.value.error_code == ErrorCode.GENERIC_ERROR

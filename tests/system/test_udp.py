@@ -12,7 +12,9 @@ from transfers import messages, transfer
 from pillion.client.client import Client
 from pillion.driver.media_driver import MediaDriver
 from pillion.driver.setting_values import LossRates, RandomLoss
-from pillion.protocol.ids import CounterType, SystemCounter
+from pillion.memory.cnc import CncFile
+from pillion.protocol.commands import encode_reject_image
+from pillion.protocol.ids import CommandType, CounterType, SystemCounter
 from support import free_port, wait_until
 
 STREAM = 2001
@@ -221,3 +223,26 @@ def test_the_references_loss_generator_works(pair: Callable[..., tuple[Client, C
     wanted = messages(500, 20_000)
     assert transfer(publication, subscription, wanted) == wanted
     assert receiver.counters.value(SystemCounter.NAKS_SENT) > 0
+
+
+def test_a_reason_that_is_too_long_is_refused_whoever_sends_it(pair: Callable[..., tuple[Client, Client]]) -> None:
+    sender, receiver = pair()
+    channel = channel_of()
+    subscription = receiver.add_subscription(channel, STREAM)
+    publication = sender.add_publication(channel, STREAM)
+    image = wait_until(lambda: subscription.images, "image")[0]
+    with pytest.raises(ValueError, match="1024 bytes"):
+        image.reject("x" * 1024)
+    cnc = CncFile.open(receiver.aeron_dir)
+    for reason in ("x" * 1024, "\u00e9" * 512):  # as a client of another make might
+        cnc.to_driver_ring.write(
+            CommandType.REJECT_IMAGE,
+            encode_reject_image(receiver.client_id, receiver.next_correlation_id(), image.correlation_id, 0, reason),
+        )
+    errors = wait_until(cnc.read_errors, "the driver's refusal")
+    assert "a reason of 1024 bytes" in errors[0].text
+    wait_until(lambda: cnc.read_errors()[0].count == 2, "both refused")
+    assert not image.is_closed
+    assert publication.is_connected
+    image.reject("\u00e9" * 511 + "x")
+    wait_until(lambda: not publication.is_connected, "not connected")
