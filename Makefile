@@ -6,7 +6,7 @@ PEERS := .cache/peers
 STUBBED = $(subst /,.,$(patsubst src/%.pyi,%,$(shell find src -name '*.pyi')))
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-assert sanitize sanitize-threads demo lint docs peers clean
+.PHONY: help build test test-assert sanitize sanitize-threads demo bench bench-peers lint docs peers clean
 
 # The variants are whole packages of their own under build/, so that `make build` stays what it is.
 OURS := tests/unit tests/system tests/simulation tests/fuzz
@@ -29,6 +29,7 @@ help:
 	@echo "make sanitize     the same under the address sanitizer and that for undefined behaviour"
 	@echo "make sanitize-threads  the tests of threads under the thread sanitizer"
 	@echo "make peers  fetch the real Aeron (C through pyaeron, Java) for the interop tests"
+	@echo "make bench  measure beside the peers there are, some minutes: keep the machine quiet; BENCH='--rows ipc' limits it"
 	@echo "make lint   ruff, mypy, and the stubs compared with the compiled modules"
 	@echo "make docs   build the documentation"
 	@echo "make build  compile the core in place; PILLION_ONLY=pillion.a,pillion.b limits it"
@@ -37,8 +38,13 @@ $(VENV)/.tools: pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "python3 is missing: apt-get install python3 python3-venv python3-dev"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed; set PYTHON=..."; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "cannot make a virtual environment: apt-get install python3-venv"; exit 1; }
-	$(BIN)/python -m pip install -q --upgrade "setuptools>=77" wheel "Cython>=3.1" "pytest>=8" "pytest-timeout>=2.3" "hypothesis>=6.100" "ruff>=0.6" "mypy>=1.18"
+	$(BIN)/python -m pip install -q --upgrade "setuptools>=77" wheel "Cython>=3.1"
 	@echo "../../../../src" > $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/pillion-src.pth
+	@touch $@
+
+# What tests and checks need; the demo goes without.
+$(VENV)/.checks: $(VENV)/.tools
+	$(BIN)/python -m pip install -q --upgrade "pytest>=8" "pytest-timeout>=2.3" "hypothesis>=6.100" "ruff>=0.6" "mypy>=1.18"
 	@touch $@
 
 build: $(VENV)/.tools
@@ -48,15 +54,15 @@ build: $(VENV)/.tools
 peers: $(VENV)/.tools
 	$(BIN)/python tests/interop/peers/setup_peers.py $(PEERS)
 
-test: build peers
+test: build peers $(VENV)/.checks
 	$(BIN)/python -m pytest -q
 
-test-assert: $(VENV)/.tools
+test-assert: $(VENV)/.checks
 	PILLION_ASSERT=1 $(BIN)/python setup.py -q build --build-base $(ASSERTED) --build-lib $(ASSERTED)/lib
 	PYTHONPATH=$(ASSERTED)/lib $(BIN)/python -c 'import pillion, sys; sys.exit("$(ASSERTED)" not in pillion.__file__)'
 	PYTHONPATH=$(CURDIR)/$(ASSERTED)/lib $(BIN)/python -m pytest -q -p no:cacheprovider $(OURS) $(PYTEST_ARGS)
 
-sanitize: $(VENV)/.tools
+sanitize: $(VENV)/.checks
 	PILLION_SANITIZE=address,undefined $(BIN)/python setup.py -q build --build-base $(SANITIZED) --build-lib $(SANITIZED)/lib
 	rm -rf $(REPORTS) && mkdir -p $(REPORTS)
 	$(SANITIZER_ENV) PYTHONPATH=$(CURDIR)/$(SANITIZED)/lib $(BIN)/python -m pytest -q -p no:cacheprovider --capture=sys $(OURS) $(PYTEST_ARGS)
@@ -75,7 +81,13 @@ sanitize-threads: $(VENV)/.tools
 demo: build
 	$(BIN)/python demo/demo.py
 
-lint: build
+bench-peers: peers
+	$(BIN)/python benchmarks/setup_peers.py
+
+bench: build bench-peers
+	$(BIN)/python -m benchmarks $(BENCH)
+
+lint: build $(VENV)/.checks
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/stubtest $(STUBBED) --concise --ignore-disjoint-bases --ignore-unused-allowlist \

@@ -13,8 +13,8 @@ from pillion.version import __version__  # noqa: E402
 project = "Pillion"
 author = "The Pillion authors"
 version = release = __version__
-extensions = ["myst_parser", "sphinx.ext.autodoc", "pillion_reference"]
-exclude_patterns = ["_build", "_ext"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "pillion_benchmarks", "pillion_reference"]
+exclude_patterns = ["_build", "_ext", "_benchmarks.md"]
 
 html_theme = "furo"
 html_title = f"Pillion {__version__}"

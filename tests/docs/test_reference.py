@@ -13,8 +13,8 @@ from pillion.driver.settings import SETTINGS
 from pillion.parameters import PARAMETERS
 
 REFERENCE = ROOT / "docs" / "reference"
-# Read where the counters' labels are made, and nowhere else.
-ONLY_IN_LABELS = {"resolver_name", "name_resolver_threshold_ns"}
+# Read where a counter's label is made, and nowhere else.
+ONLY_IN_LABELS = {"resolver_name"}
 
 
 def names_of(text: str) -> list[str]:

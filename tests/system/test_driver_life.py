@@ -252,6 +252,25 @@ def test_too_little_space_for_a_log_is_said_with_numbers(
     client.close()
 
 
+@pytest.mark.parametrize("channel", ["aeron:ipc", "aeron:udp?endpoint=localhost:40871"])
+def test_a_containers_64_megabytes_are_enough_to_begin_with(
+    connect: Callable[..., Client], small_file_system: Callable[[int], str], channel: str
+) -> None:
+    directory = os.path.join(small_file_system(64), "aeron")
+    with MediaDriver(aeron_dir=directory) as driver:
+        client = connect(driver)
+        subscription = client.add_subscription(channel, 1)
+        publication = client.add_publication(channel, 1)
+        found: list[bytes] = []
+        wait_until(lambda: publication.offer(b"hello") > 0, "taken")
+        wait_until(
+            lambda: subscription.poll(lambda buffer, header: found.append(bytes(buffer))), "message"
+        )
+        assert found == [b"hello"]
+        assert publication.term_length <= 4 * 1024 * 1024
+        client.close()
+
+
 def test_an_embedded_driver_goes_with_its_client() -> None:
     with pillion.connect(embedded=True, **FAST) as client:
         directory = client.aeron_dir

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 
 import pytest
-from streams import messages, transfer
+from transfers import messages, transfer
 
 import pillion
 from pillion.client.client import Client

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from streams import messages, transfer
+from transfers import messages, transfer
 
 from pillion.client.client import Client
 from pillion.driver.media_driver import MediaDriver
-from pillion.driver.setting_values import LossRates
+from pillion.driver.setting_values import LossRates, RandomLoss
 from pillion.memory.cnc import CncFile
 from pillion.protocol.commands import encode_reject_image
 from pillion.protocol.ids import CommandType, CounterType, SystemCounter
@@ -196,6 +196,33 @@ def test_a_rejected_image_is_an_error_for_its_publisher(
     assert sender.counters.value(SystemCounter.ERROR_FRAMES_RECEIVED) > 0
     assert receiver.counters.value(SystemCounter.IMAGES_REJECTED) == 1
     wait_until(lambda: publication.is_connected, "rejoined after the rejection")
+
+
+@pytest.mark.parametrize(
+    "settings", [{"udp_offload": False}, {"udp_offload": True}, {"connect_enabled": False}], ids=str
+)
+@pytest.mark.parametrize("mtu", ["1408", "8192", "65504"])
+def test_every_way_to_send_delivers_the_same(
+    pair: Callable[..., tuple[Client, Client]], settings: dict[str, bool], mtu: str
+) -> None:
+    sender, receiver = pair(**settings)
+    channel = channel_of()
+    subscription = receiver.add_subscription(channel, STREAM)
+    publication = sender.add_publication(f"{channel}|mtu={mtu}", STREAM)
+    wanted = messages(3000, 30_000)
+    assert transfer(publication, subscription, wanted) == wanted
+    assert sender.counters.value(SystemCounter.ERRORS) == 0
+    assert receiver.counters.value(SystemCounter.INVALID_PACKETS) == 0
+
+
+def test_the_references_loss_generator_works(pair: Callable[..., tuple[Client, Client]]) -> None:
+    sender, receiver = pair(receive_loss=(RandomLoss(rate=0.2, seed=4),))
+    channel = channel_of()
+    subscription = receiver.add_subscription(channel, STREAM)
+    publication = sender.add_publication(channel, STREAM)
+    wanted = messages(500, 20_000)
+    assert transfer(publication, subscription, wanted) == wanted
+    assert receiver.counters.value(SystemCounter.NAKS_SENT) > 0
 
 
 def test_a_reason_that_is_too_long_is_refused_whoever_sends_it(pair: Callable[..., tuple[Client, Client]]) -> None:

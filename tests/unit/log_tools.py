@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, replace
+from copy import copy
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +21,15 @@ SPEC = LogSpec(
     term_length=TERM, mtu_length=1408, initial_term_id=7, session_id=0x12345678, stream_id=1001,
     correlation_id=42,
 )  # fmt: skip
+
+
+def changed(**changes):
+    """`SPEC` with some of its values changed."""
+    spec = copy(SPEC)
+    for name, value in changes.items():
+        assert hasattr(spec, name), name
+        setattr(spec, name, value)
+    return spec
 
 
 class Frame(NamedTuple):
@@ -44,7 +54,7 @@ class Log:
 
     @classmethod
     def create(cls, directory: str | Path, name: str = "1.logbuffer", **changes: Any) -> Log:
-        return cls(LogBuffer.create(str(Path(directory) / name), replace(SPEC, **changes)))
+        return cls(LogBuffer.create(str(Path(directory) / name), changed(**changes)))
 
     @property
     def file(self) -> MappedFile:

@@ -92,10 +92,10 @@ class Side:
         return found
 
     def add_publication(self, transport, *, window=TERM // 2, exclusive=False, endpoint=None, ssc=False, eos=True,
-                        connection_timeout_ns=5 * SECOND, spies=0, delay_ns=0, **spec):
+                        connection_timeout_ns=5 * SECOND, spies=0, delay_ns=0, destination=None, **spec):
         log = self.log(**spec)
         if endpoint is None:
-            endpoint = SendEndpoint(transport)
+            endpoint = SendEndpoint(transport, destination)
             self.plane.add_send_endpoint(endpoint)
         ids = {name: self.counter() for name in ("pub_pos_id", "pub_lmt_id", "snd_pos_id", "snd_lmt_id", "snd_bpe_id",
                                                  "snd_naks_id")}

@@ -284,9 +284,18 @@ def test_no_command_and_no_event_is_lost_when_the_queues_are_full(side):
         side.plane.remove_subscriber(found.stream, position)
     for _ in range(10):
         side.step(2 * SECOND)
+    assert side.count(SystemCounter.SENDER_PROXY_FAILS) == side.count(SystemCounter.RECEIVER_PROXY_FAILS) == 0
     assert [event[2] for event in side.take(DriverEvent.SUBSCRIBER_ADDED)] == positions
     assert [event[2] for event in side.take(DriverEvent.SUBSCRIBER_REMOVED)] == positions
     assert not found.stream.has_subscribers
+
+
+def test_a_full_command_queue_is_counted(side):
+    endpoint = side.add_subscription(side.udp(bind=("127.0.0.1", 0)))
+    for number in range(1100):
+        side.plane.add_subscription(endpoint, number, None)
+    assert side.count(SystemCounter.RECEIVER_PROXY_FAILS) == 1
+    assert side.count(SystemCounter.SENDER_PROXY_FAILS) == 0
 
 
 def test_more_streams_than_any_fixed_list(side, steps):

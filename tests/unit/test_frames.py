@@ -24,9 +24,12 @@ def test_golden(name: str) -> None:
     for start, end in zip(starts, [*starts[1:], len(data) + 1], strict=True):
         inside = {field: (offset - start, value) for offset, field, value in fields if start <= offset < end}
         kind = NAMES[inside["type"][1]]
-        if kind == "RES":
-            continue                # has no fixed layout; only its header, which is that of every frame
         layout = LAYOUTS["DATA" if kind == "PAD" else kind]
+        if kind == "RES":
+            # Behind the header that every frame has there is an entry of one of two kinds.
+            header = {field: LAYOUTS["DATA"][field] for field in ("frame_length", "version", "flags", "type")}
+            entry = LAYOUTS["RES6" if inside["res_type"][1] == 2 else "RES"]
+            layout = header | {field: (8 + offset, size) for field, (offset, size) in entry.items()}
         for field, (offset, value) in inside.items():
             assert layout[field][0] == offset, (kind, field)
             assert number(data, start + offset, layout[field][1], value) == value, (kind, field)
@@ -36,6 +39,8 @@ def test_every_struct_field_is_proved_by_an_example() -> None:
     proved: dict[str, set[str]] = {}
     for _, fields in GOLDEN.values():
         kind = NAMES[next(value for _, field, value in fields if field == "type")]
+        if any(field == "res_type" and value == 2 for _, field, value in fields):
+            kind = "RES6"
         proved.setdefault("DATA" if kind == "PAD" else kind, set()).update(field for _, field, _ in fields)
     for kind, layout in LAYOUTS.items():
         assert set(layout) <= proved[kind], kind

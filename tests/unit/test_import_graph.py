@@ -12,7 +12,7 @@ import pillion
 
 SOURCE = Path(pillion.__file__).parent
 # Small plain modules beside the rooms, which every room may use; they use nothing but each other.
-COMMON = frozenset({"address", "channel", "directory", "errors", "idle", "parameters", "units", "version"})
+COMMON = frozenset({"address", "channel", "clock", "directory", "errors", "idle", "parameters", "units", "version"})
 ROOMS: dict[str, frozenset[str]] = {
     "protocol": COMMON,
     "memory": COMMON | {"protocol"},

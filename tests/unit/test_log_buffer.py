@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import struct
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from log_tools import SPEC, TERM, Log
+from log_tools import TERM, Log, changed
 from memory_tools import put, take
 
 from pillion.errors import DirectoryError, LogFileError
@@ -179,7 +178,7 @@ def test_a_file_system_that_is_too_small(small_file_system: Path, sparse: bool) 
 )
 def test_file_length(term_length: int, page_size: int, expected: int) -> None:
     assert log_file_length(term_length, page_size) == expected
-    assert replace(SPEC, term_length=term_length, page_size=page_size).file_length == expected
+    assert changed(term_length=term_length, page_size=page_size).file_length == expected
 
 
 def test_metadata_is_found_from_the_end(tmp_path: Path) -> None:

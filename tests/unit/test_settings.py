@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import subprocess
 import sys
@@ -228,7 +227,7 @@ def test_direct_construction_is_held_to_the_range_too():
     with pytest.raises(SettingError, match="mtu_length=1409"):
         DriverSettings(mtu_length=1409)
     with pytest.raises(SettingError, match="max_resend"):
-        dataclasses.replace(load(), max_resend=0)
+        load().with_(max_resend=0)
 
 
 def test_largest_and_smallest_values_that_work():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 
+from pillion.clock import SYSTEM_CLOCK, Clock
 from pillion.errors import BufferFullError, CncFileError, CncNotReadyError, DriverTimeoutError
 from pillion.memory.cnc import CncFile
 from pillion.protocol import commands
@@ -16,18 +17,18 @@ _START_PAUSE = 0.001
 _RESTART_PAUSE = 0.1
 
 
-def attach(aeron_dir: str, timeout_ns: int) -> CncFile:
+def attach(aeron_dir: str, timeout_ns: int, clock: Clock = SYSTEM_CLOCK) -> CncFile:
     """The cnc file of a living driver of `aeron_dir`, waited for up to `timeout_ns`.
 
     Raises `DriverTimeoutError` that says what was found instead, `DriverIncompatibleError` and
     `CncFileError` at once.
     """
-    deadline = time.monotonic_ns() + timeout_ns
+    deadline = clock.nano() + timeout_ns
     while True:
         try:
             cnc = CncFile.open(aeron_dir)
             heartbeat = cnc.to_driver_ring.consumer_heartbeat_ms
-            age_ms = time.time_ns() // 1_000_000 - heartbeat
+            age_ms = clock.epoch_ms() - heartbeat
             if heartbeat > 0 and age_ms <= timeout_ns // 1_000_000:
                 return cnc
             driver = f"the driver of {aeron_dir} (pid {cnc.pid})"
@@ -44,12 +45,12 @@ def attach(aeron_dir: str, timeout_ns: int) -> CncFile:
             pause = _RESTART_PAUSE
         except CncNotReadyError as error:
             found, pause = str(error), _START_PAUSE
-        if time.monotonic_ns() > deadline:
+        if clock.nano() > deadline:
             raise DriverTimeoutError(
                 f"{found}; waited {timeout_ns / 1e9:.1f} s. Start one with `pillion driver --dir "
                 f"{aeron_dir}`, or use pillion.connect(embedded=True)"
             )
-        left = (deadline - time.monotonic_ns()) / 1e9
+        left = (deadline - clock.nano()) / 1e9
         time.sleep(min(pause, max(0.0, left) + 0.001))
 
 

@@ -66,7 +66,7 @@ class Client:
         self._is_stopping = False
         self._thread: threading.Thread | None = None
         self._driver = driver
-        cnc = attach(settings.aeron_dir, settings.driver_timeout_ns)
+        cnc = attach(settings.aeron_dir, settings.driver_timeout_ns, settings.clock)
         if settings.keepalive_interval_ns >= cnc.client_liveness_timeout_ns:
             interval = settings.keepalive_interval_ns / 1e9
             raise SettingError(

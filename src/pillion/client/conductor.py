@@ -61,6 +61,7 @@ class ClientConductor:
 
     def __init__(self, cnc: CncFile, settings: ClientSettings) -> None:
         self.settings = settings
+        self._clock = settings.clock
         self.pid = os.getpid()
         self.lock = threading.RLock()
         self.closed: PillionError | None = None
@@ -80,7 +81,7 @@ class ClientConductor:
         self._images: dict[tuple[int, int], Image] = {}
         self._receiver: Any = cnc.to_clients_receiver()
         self._heartbeat_id = -1
-        now = time.monotonic_ns()
+        now = self._clock.nano()
         self._last_keepalive_ns = now - settings.keepalive_interval_ns
         self._last_service_ns = now
 
@@ -119,7 +120,7 @@ class ClientConductor:
             self.lock.release()
 
     def _service(self) -> int:
-        now = time.monotonic_ns()
+        now = self._clock.nano()
         silence_ns = now - self._last_service_ns
         if silence_ns > self.liveness_timeout_ns:
             self.terminate(
@@ -161,7 +162,7 @@ class ClientConductor:
 
     def _keep_alive(self) -> None:
         heartbeat = self.proxy.consumer_heartbeat_ms
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = self._clock.epoch_ms()
         age_ms = now_ms - heartbeat
         if heartbeat == -1:
             self.terminate(DriverTimeoutError(f"{self.driver_name} was shut down"))

@@ -53,7 +53,7 @@ class Registrar(ClientConductor):
             self.check_open()
             correlation_id = self.proxy.next_correlation_id()
             message = encode(correlation_id)
-            request.deadline_ns = time.monotonic_ns() + self.settings.driver_timeout_ns
+            request.deadline_ns = self._clock.nano() + self.settings.driver_timeout_ns
             self.requests.add(correlation_id, request)
             try:
                 self.proxy.send(command, message)
@@ -66,7 +66,7 @@ class Registrar(ClientConductor):
         """The result of a command if it is there, None if not; raises what it was refused with."""
         self.do_work()
         with self.lock:
-            result = self.requests.take(correlation_id, time.monotonic_ns())
+            result = self.requests.take(correlation_id, self._clock.nano())
             if result is None:
                 self.check_open()
             return result

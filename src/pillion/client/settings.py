@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 
+from pillion.clock import SYSTEM_CLOCK, Clock
 from pillion.directory import default_aeron_dir
 from pillion.errors import SettingError
 from pillion.units import parse_bool, parse_duration_ns, parse_int
@@ -46,6 +47,8 @@ class ClientSettings:
     on_publication_error: Handler | None = None
     on_error: Handler | None = None
     on_close: Handler | None = None
+    #: What time-outs and keep-alives go by; a simulation brings its own.
+    clock: Clock = SYSTEM_CLOCK
 
     def check(self) -> ClientSettings:
         """Raises `SettingError` that names the setting out of range."""

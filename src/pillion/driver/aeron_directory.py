@@ -5,10 +5,13 @@ Nothing is made before it is known that no living driver owns the directory.
 
 from __future__ import annotations
 
+import fcntl
 import os
+import stat
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 from pillion.errors import (
     ActiveDriverError,
@@ -21,7 +24,83 @@ from pillion.memory.cnc import CNC_FILE, CncFile
 
 DIRECTORY_MODE = 0o700
 FILE_MODE = 0o600
-_WAIT_FOR_VERSION_S = 0.001
+_PAUSE_S = 0.001
+_LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+
+
+@contextmanager
+def start_lock(path: str, timeout_ms: int) -> Iterator[None]:
+    """Held while a driver takes `path` over: of two that start at once, one sees the other.
+
+    The lock is the system's, on a file beside the directory, so it goes with its process. Raises
+    `ActiveDriverError` with the pid of a driver that does not finish its start in the time-out,
+    `DirectoryError`.
+    """
+    lock_path = os.path.abspath(path) + ".lock"
+    try:
+        os.makedirs(os.path.dirname(lock_path), exist_ok=True)
+        descriptor = _take_lock(lock_path, path, timeout_ms)
+    except OSError as error:
+        raise DirectoryError(
+            f"cannot lock {lock_path} to start a driver: {error.strerror}", path=path
+        ) from error
+    try:
+        yield
+    finally:
+        # Removed before it is free: who waits for this one sees that it is gone, and makes anew.
+        with suppress(OSError):
+            os.unlink(lock_path)
+        # A forked child may hold the descriptor too, so closing it would not be enough.
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        os.close(descriptor)
+
+
+def _take_lock(lock_path: str, path: str, timeout_ms: int) -> int:
+    deadline = time.monotonic() + timeout_ms / 1000
+    while True:
+        descriptor = os.open(lock_path, _LOCK_FLAGS, FILE_MODE)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode):
+                raise DirectoryError(f"{lock_path} is not a regular file: delete it", path=path)
+            if os.path.samestat(found, os.lstat(lock_path)):
+                os.truncate(descriptor, 0)
+                os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+                return descriptor
+            os.close(descriptor)
+        except (BlockingIOError, FileNotFoundError):
+            # Another one starts, or has started and removed its lock meanwhile.
+            holder = os.pread(descriptor, 20, 0)
+            os.close(descriptor)
+            if time.monotonic() > deadline:
+                raise _starting_driver(path, holder, timeout_ms) from None
+            time.sleep(_PAUSE_S)
+        except BaseException:
+            os.close(descriptor)
+            raise
+
+
+def _starting_driver(path: str, holder: bytes, timeout_ms: int) -> ActiveDriverError:
+    pid = int(holder) if holder.isdigit() else 0
+    return ActiveDriverError(
+        f"process {pid or 'unknown'} has been starting a driver in {path} for {timeout_ms} ms: "
+        "stop it, or use another directory",
+        directory=path,
+        pid=pid,
+    )
+
+
+def owner_of(path: str) -> tuple[int, int] | None:
+    """What tells the driver of `path` from every other: whose cnc file it is; None for nobody's.
+
+    Good as long as the driver has the file mapped: its inode is not given to another one before.
+    """
+    try:
+        found = os.lstat(os.path.join(path, CNC_FILE))
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def prepare_directory(
@@ -102,7 +181,7 @@ def _open_dead_or_alive(path: str, timeout_ms: int) -> CncFile | None:
         except CncNotReadyError:
             if not _is_starting(path) or time.monotonic() > deadline:
                 return None
-            time.sleep(_WAIT_FOR_VERSION_S)
+            time.sleep(_PAUSE_S)
         except DriverIncompatibleError as error:
             raise DirectoryError(
                 f"{error}: it may live; delete {path} yourself, or use another directory",
@@ -151,7 +230,7 @@ def _remove(path: str) -> None:
 
 
 def remove_directory(path: str) -> None:
-    """Delete the directory of a driver that has stopped."""
+    """Delete the directory of a driver that has stopped, or could not start."""
     import shutil
 
     shutil.rmtree(path, ignore_errors=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from pillion.driver.ports import WildcardPorts
 from pillion.driver.refusal import Refusal, generic
 from pillion.driver.streams import ReceiveEndpoint, SendEndpoint
+from pillion.driver.udp.transport import encode_address
 from pillion.driver.udp_channel import UdpChannel, format_address
 from pillion.errors import ErrorCode
 from pillion.protocol.ids import ChannelStatus, CounterType, SystemCounter
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from pillion.driver.links import Subscription
     from pillion.driver.network_publications import NetworkStream
     from pillion.driver.services import Services
-    from pillion.driver.udp.transport import UdpTransport
+    from pillion.driver.udp.transport import DatagramTransport
 
 MAX_RECEIVER_ID = 2**63 - 1
 
@@ -41,7 +42,7 @@ class ChannelEndpoint:
         self.managed_port = 0
 
     def _register(
-        self, counter_type: CounterType, name: str, address_name: str, transport: UdpTransport
+        self, counter_type: CounterType, name: str, address_name: str, transport: DatagramTransport
     ) -> None:
         """Allocate the counters that show the channel and the address it got."""
         services = self.services
@@ -72,12 +73,16 @@ class SendChannelEndpoint(ChannelEndpoint):
         channel: UdpChannel,
         channel_text: str,
         registration_id: int,
-        transport: UdpTransport,
+        transport: DatagramTransport,
     ) -> None:
         super().__init__(services, channel, channel_text, registration_id)
         self.publications: set[NetworkStream] = set()
         self.transport = transport
-        self.native: SendEndpoint | None = SendEndpoint(transport)
+        # Unconnected, a socket hears from any peer, and each send has to say where to.
+        self.is_connected = services.settings.connect_enabled
+        self.native: SendEndpoint | None = SendEndpoint(
+            transport, None if self.is_connected else encode_address(*channel.remote)
+        )
         #: When the name was last looked up again because nobody answered.
         self.resolved_ns = services.now_ns
         self._register(
@@ -94,7 +99,7 @@ class ReceiveChannelEndpoint(ChannelEndpoint):
         channel: UdpChannel,
         channel_text: str,
         registration_id: int,
-        transport: UdpTransport,
+        transport: DatagramTransport,
         *,
         receiver_id: int,
         group_tag: int | None,
@@ -209,7 +214,7 @@ class Endpoints:
 
     # ---- opening --------------------------------------------------------------------------------
 
-    def open_send(self, channel: UdpChannel) -> Callable[[], UdpTransport]:
+    def open_send(self, channel: UdpChannel) -> Callable[[], DatagramTransport]:
         """The slow call that opens the socket of a new send endpoint."""
         services = self.services
         host, port = channel.local
@@ -218,13 +223,13 @@ class Endpoints:
         sndbuf, rcvbuf = self.sndbuf(channel.uri), self.rcvbuf(channel.uri)
         return lambda: services.open_transport(
             bind=(host, port),
-            connect=channel.remote,
+            connect=channel.remote if services.settings.connect_enabled else None,
             so_sndbuf=sndbuf,
             so_rcvbuf=rcvbuf,
         )
 
     def add_send(
-        self, channel: UdpChannel, text: str, registration_id: int, transport: UdpTransport
+        self, channel: UdpChannel, text: str, registration_id: int, transport: DatagramTransport
     ) -> SendChannelEndpoint:
         endpoint = SendChannelEndpoint(self.services, channel, text, registration_id, transport)
         if "control" in channel.uri:
@@ -235,7 +240,7 @@ class Endpoints:
         self.services.plane.add_send_endpoint(endpoint.native)
         return endpoint
 
-    def open_receive(self, channel: UdpChannel) -> Callable[[], UdpTransport]:
+    def open_receive(self, channel: UdpChannel) -> Callable[[], DatagramTransport]:
         services = self.services
         host, port = channel.remote
         bind = (host, self._receive_ports.take(port))
@@ -247,7 +252,7 @@ class Endpoints:
         channel: UdpChannel,
         text: str,
         registration_id: int,
-        transport: UdpTransport,
+        transport: DatagramTransport,
         group_tag: int | None,
     ) -> ReceiveChannelEndpoint:
         receiver_id = self._next_receiver_id

@@ -6,22 +6,22 @@ publication's is checked. Wrong values raise `ChannelError` or `Refusal`, code 1
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pillion.channel import ChannelUri, InitialPosition, is_tagged, parse_term_length, tag_of
 from pillion.driver.refusal import Refusal, not_supported
 from pillion.driver.settings import DriverSettings
 from pillion.errors import ErrorCode
 from pillion.parameters import MAX_MTU_LENGTH, MAX_RESEND, check_size
-from pillion.units import INT32_MAX, INT32_MIN, parse_int, parse_size
+from pillion.units import INT32_MAX, INT32_MIN, KIB, parse_int, parse_size
 
 NO_CORRELATION = -1
 # What the reference takes for the smallest frame that carries anything.
 LARGER_THAN_HEADER = 64
+SHORTEST_DEFAULT_TERM = 256 * KIB
 
 
-@dataclass(frozen=True, slots=True)
-class UntetheredTimeouts:
+class UntetheredTimeouts(NamedTuple):
     """How long a subscription with `tether=false` may lag, linger and rest; ns."""
 
     window_limit_ns: int
@@ -29,8 +29,7 @@ class UntetheredTimeouts:
     resting_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class PublicationParams:
+class PublicationParams(NamedTuple):
     """A publication as its channel wants it. Lengths in bytes, times in ns.
 
     The `given_*` fields are what the channel itself says, None where it leaves it to the driver:
@@ -53,8 +52,7 @@ class PublicationParams:
     untethered: UntetheredTimeouts
 
 
-@dataclass(frozen=True, slots=True)
-class SessionOfTag:
+class SessionOfTag(NamedTuple):
     """What `session-id=tag:<n>` copies from the publication with that entity tag."""
 
     session_id: int
@@ -62,8 +60,7 @@ class SessionOfTag:
     term_length: int
 
 
-@dataclass(frozen=True, slots=True)
-class SubscriptionParams:
+class SubscriptionParams(NamedTuple):
     """A subscription as its channel wants it."""
 
     session_id: int | None
@@ -87,8 +84,12 @@ def publication_params(
     uri: ChannelUri,
     settings: DriverSettings,
     tagged: SessionOfTag | None = None,
+    room: int | None = None,
 ) -> PublicationParams:
-    """`tagged` is what was found for the `session-id=tag:` of `uri`."""
+    """`tagged` is what was found for the `session-id=tag:` of `uri`.
+
+    `room` is what the file system has left, in bytes, for a term length that nobody gave.
+    """
     _refuse_later_features(uri)
     given_term = uri.get_with("term-length", parse_term_length, None)
     given_mtu = uri.get_with("mtu", _parse_mtu, None)
@@ -98,8 +99,8 @@ def publication_params(
     else:
         session_id = uri.get_int32("session-id")
     is_ipc = uri.is_ipc
-    position = uri.initial_position(given_term or _default_term_length(settings, is_ipc))
-    term_length = given_term or _default_term_length(settings, is_ipc)
+    term_length = given_term or _default_term_length(settings, is_ipc, room)
+    position = uri.initial_position(term_length)
     mtu = given_mtu or (settings.ipc_mtu_length if is_ipc else settings.mtu_length)
     if mtu > term_length:
         raise uri.error("mtu", f"is larger than term-length={term_length}")
@@ -175,8 +176,21 @@ def refuse_unsupported_addressing(uri: ChannelUri, *, is_subscription: bool) -> 
         raise not_supported("a multicast endpoint", uri)
 
 
-def _default_term_length(settings: DriverSettings, is_ipc: bool) -> int:
-    return settings.ipc_term_buffer_length if is_ipc else settings.term_buffer_length
+def leaves_term_length_open(uri: ChannelUri, settings: DriverSettings) -> bool:
+    """Whether neither the channel nor the deployment says how long a term is."""
+    setting = "ipc_term_buffer_length" if uri.is_ipc else "term_buffer_length"
+    return "term-length" not in uri and setting not in settings.sources
+
+
+def _default_term_length(settings: DriverSettings, is_ipc: bool, room: int | None) -> int:
+    """The default, halved until a log of three terms is no more than a quarter of `room`.
+
+    A container has 64 MB of shared memory where nobody asked for more: short terms beat none.
+    """
+    length = settings.ipc_term_buffer_length if is_ipc else settings.term_buffer_length
+    while room is not None and length > SHORTEST_DEFAULT_TERM and length * 3 > room // 4:
+        length //= 2
+    return length
 
 
 def _parse_mtu(text: str) -> int:

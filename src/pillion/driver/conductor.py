@@ -7,6 +7,8 @@ command is taken, so answers come in the order of the commands; streams, events 
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +61,8 @@ class Conductor:
             services, self.endpoints, self.index, self.ipc, self.images
         )
         self.clients = Clients(services, self._release_client)
+        #: Whether another driver has our directory.
+        self.is_taken_over = False
         self._is_busy = False
         self._timer_ns = services.now_ns
         self._cycle_ns = services.now_ns
@@ -328,6 +332,8 @@ class Conductor:
         self.images.free_done()
         self._check_blocked_commands()
         self._retry_deletions()
+        if self.services.log_files.is_taken_over:
+            self._on_taken_over()
 
     def _check_blocked_commands(self) -> None:
         """A client that died while it wrote a command must not stop those of the others."""
@@ -341,6 +347,18 @@ class Conductor:
             if ring.unblock():
                 services.count(SystemCounter.UNBLOCKED_COMMANDS)
             self._consumed = (head, services.now_ns)
+
+    def _on_taken_over(self) -> None:
+        """Another driver began in our directory while this one was stopped: nothing is ours now."""
+        if self.is_taken_over:
+            return
+        self.is_taken_over = True
+        print(
+            f"pillion: another driver has taken {self.services.settings.aeron_dir} over while this "
+            f"one (pid {os.getpid()}) was stopped: it ends",
+            file=sys.stderr,
+        )
+        self._request_stop()
 
     def _retry_deletions(self) -> None:
         services = self.services

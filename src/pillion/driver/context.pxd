@@ -33,6 +33,8 @@ cdef enum:
     # ids of the system counters the agents write
     BYTES_SENT = 0
     BYTES_RECEIVED = 1
+    RECEIVER_PROXY_FAILS = 2
+    SENDER_PROXY_FAILS = 3
     CONDUCTOR_PROXY_FAILS = 4
     NAKS_SENT = 5
     NAKS_RECEIVED = 6

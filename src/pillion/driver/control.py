@@ -228,7 +228,7 @@ def _on_rtt(agent: cython.pointer(Sender), endpoint: cython.pointer(SendEndpoint
     frame.flags = 0
     frame.frame_length = RTTM_LENGTH
     frame.reception_delta = 0
-    if not send_one(endpoint.transport, frame, RTTM_LENGTH, cython.NULL):
+    if not send_one(endpoint.transport, frame, RTTM_LENGTH, endpoint.to):
         count_shared(cython.address(agent.context), SHORT_SENDS, 1)
 
 

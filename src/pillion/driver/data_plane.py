@@ -31,6 +31,8 @@ from cython.cimports.pillion.driver.context import (
     EVENT_SETUP,
     EVENT_SUBSCRIBER_ADDED,
     EVENT_SUBSCRIBER_REMOVED,
+    RECEIVER_PROXY_FAILS,
+    SENDER_PROXY_FAILS,
     AgentContext,
 )
 from cython.cimports.pillion.driver.control import poll_control
@@ -39,7 +41,7 @@ from cython.cimports.pillion.driver.idling import (
     idle_after,
     poll_set_add,
     poll_set_free,
-    precise_timers,
+    prepare_thread,
     sleep_ns,
 )
 from cython.cimports.pillion.driver.positions import PointerList, list_free
@@ -162,8 +164,10 @@ class AgentThread:
         """The body of the thread. Never takes the GIL between the first cycle and the last."""
         work: cython.int
         plane: DataPlane = self.plane
+        raw: bytes = self.name.encode()
+        name: cython.p_char = raw
         with cython.nogil:
-            precise_timers()
+            prepare_thread(name)
             while load_acquire_i32(cython.address(plane.stopping)) == 0:
                 work = 0
                 plane._cycle(self.agents, _clock(CLOCK_MONOTONIC), _clock(CLOCK_REALTIME) // 1_000_000,
@@ -463,6 +467,8 @@ class DataPlane:
                  flags: int32_t):
         context: cython.pointer(AgentContext) = self._context(agent)
         item: cython.pointer(Item) = queue_claim(cython.address(context.commands))
+        if item == cython.NULL and agent != STREAMS:
+            self.counters.add_to_value(SENDER_PROXY_FAILS if agent == SENDER else RECEIVER_PROXY_FAILS, 1)
         while item == cython.NULL:
             # An agent that waits for room for its events would never take our command: make room, then try again.
             self._gather_events()

@@ -21,6 +21,7 @@ cdef extern from *:
     #include <unistd.h>
     /* `ppoll` is declared by poll.h only for _GNU_SOURCE, which Python.h has set. */
     """
+    int PR_SET_NAME
     int PR_SET_TIMERSLACK
     int prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d) nogil
     int ppoll(pollfd* fds, unsigned long count, const void* timeout, const void* mask) nogil
@@ -52,4 +53,4 @@ cdef bint poll_set_add(PollSet* set, int fd) noexcept nogil
 cdef void poll_set_free(PollSet* set) noexcept nogil
 cdef void idle_after(Idler* idler, int work, int64_t longest_ns) noexcept nogil
 cdef void sleep_ns(int64_t duration_ns) noexcept nogil
-cdef void precise_timers() noexcept nogil
+cdef void prepare_thread(const char* name) noexcept nogil

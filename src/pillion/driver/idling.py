@@ -9,7 +9,7 @@ import cython
 from cython.cimports.libc.stdint import int64_t, uint64_t
 from cython.cimports.libc.stdlib import free, realloc
 from cython.cimports.pillion.memory.atomics import cpu_pause
-from cython.cimports.posix.time import nanosleep, timespec
+from cython.cimports.posix.time import CLOCK_MONOTONIC, clock_gettime, nanosleep, timespec
 from cython.cimports.posix.unistd import read
 
 if not cython.compiled:
@@ -17,6 +17,7 @@ if not cython.compiled:
 
 ADAPTIVE_SPINS = cython.declare(int64_t, 20)
 ADAPTIVE_YIELDS = cython.declare(int64_t, 40)
+CROWDED_NS = cython.declare(int64_t, 200_000)                 # a yield that took so long gave the processor to somebody
 ADAPTIVE_PARK_NS = cython.declare(int64_t, 10_000)
 
 
@@ -49,8 +50,9 @@ def sleep_ns(duration_ns):
     nanosleep(cython.address(pause), cython.NULL)
 
 
-def precise_timers():
-    """Let this thread's short sleeps be short: the kernel's default may add 50 us to each."""
+def prepare_thread(name):
+    """Name this thread for the system, and let its short sleeps be short: the kernel may add 50 us to each."""
+    prctl(PR_SET_NAME, cython.cast(cython.ulong, name), 0, 0, 0)
     prctl(PR_SET_TIMERSLACK, 1000, 0, 0, 0)
 
 
@@ -65,6 +67,20 @@ def _wait(idler: cython.pointer(Idler), duration_ns: int64_t) -> cython.void:
     if ppoll(idler.waits.fds, idler.waits.count, cython.address(pause), cython.NULL) > 0 and idler.waits.fds[0].revents:
         # The doorbell does not block. What it was rung for is looked at in the next cycle.
         read(idler.waits.fds[0].fd, cython.address(rung), 8)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _yield(idler: cython.pointer(Idler)) -> cython.void:
+    """Give way once. Where others want the processor each further yield would cost a scheduler slice: park instead."""
+    before: timespec
+    after: timespec
+    clock_gettime(CLOCK_MONOTONIC, cython.address(before))
+    sched_yield()
+    clock_gettime(CLOCK_MONOTONIC, cython.address(after))
+    if (after.tv_sec - before.tv_sec) * 1_000_000_000 + after.tv_nsec - before.tv_nsec > CROWDED_NS:
+        idler.step = idler.max_spins + idler.max_yields
 
 
 def idle_after(idler, work, longest_ns):
@@ -84,7 +100,10 @@ def idle_after(idler, work, longest_ns):
     elif idler.step <= idler.max_spins:
         cpu_pause()
     elif idler.step <= idler.max_spins + idler.max_yields:
-        sched_yield()
+        if idler.kind == IDLE_ADAPTIVE:
+            _yield(idler)
+        else:
+            sched_yield()
     else:
         if idler.step == idler.max_spins + idler.max_yields + 1:
             idler.park_ns = idler.min_park_ns

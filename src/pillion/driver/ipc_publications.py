@@ -7,7 +7,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pillion.channel import ChannelUri
-from pillion.driver.channel_params import PublicationParams, publication_params
+from pillion.driver.channel_params import (
+    PublicationParams,
+    leaves_term_length_open,
+    publication_params,
+)
 from pillion.driver.publications import (
     PublicationStream,
     State,
@@ -160,7 +164,12 @@ class IpcPublications:
     ) -> Generator[Any, Any, IpcStream]:
         """Steps that find or make the publication."""
         services = self.services
-        params = publication_params(uri, services.settings, self.index.session_of_tag(uri))
+        room: int | None = None
+        if leaves_term_length_open(uri, services.settings):
+            room = yield services.log_files.room
+        params = publication_params(
+            uri, services.settings, self.index.session_of_tag(uri), room
+        )
         if not is_exclusive:
             for stream in self.streams:
                 if stream.stream_id == command.stream_id and stream.accepts_sharing:

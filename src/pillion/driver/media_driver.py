@@ -13,33 +13,21 @@ import time
 import weakref
 from typing import Any
 
+from pillion.clock import SYSTEM_CLOCK
 from pillion.driver.aeron_directory import (
     DIRECTORY_MODE,
-    FILE_MODE,
     prepare_directory,
     remove_directory,
+    start_lock,
 )
-from pillion.driver.conductor import Conductor
-from pillion.driver.data_plane import DataPlane
-from pillion.driver.resources import LogFiles, ThreadResources
-from pillion.driver.services import Clock, Randomness, Services
+from pillion.driver.assembly import build_driver
+from pillion.driver.resources import ThreadResources
+from pillion.driver.services import Randomness
 from pillion.driver.settings import DriverSettings
 from pillion.driver.transports import TransportOpener
 from pillion.driver.udp_channel import default_resolver
 from pillion.errors import ClosedError, ErrorCode, ForkedError
-from pillion.memory.cnc import LOSS_REPORT_FILE, CncFile
-from pillion.memory.loss_report import LossReport
-from pillion.memory.mapped_file import MappedFile
-from pillion.protocol.ids import (
-    CONTROL_PROTOCOL_VERSION,
-    CounterType,
-    SystemCounter,
-    system_counter_labels,
-)
-from pillion.units import format_duration
-from pillion.version import __version__
 
-SHUT_DOWN_HEARTBEAT_MS = -1
 _BUSY_PAUSE_S = 0.0002
 _LONGEST_WAIT_NS = 1_000_000_000
 
@@ -73,99 +61,41 @@ class MediaDriver:
         self._is_invoking = False
         self._thread: threading.Thread | None = None
         _check_socket_buffers(self.settings)
-        self._clock = Clock(time.monotonic_ns, lambda: time.time_ns() // 1_000_000)
-        prepare_directory(
-            self.aeron_dir,
-            driver_timeout_ms=self.settings.driver_timeout_ms,
-            delete_on_start=self.settings.dir_delete_on_start,
-            warn_if_exists=self.settings.dir_warn_if_exists,
-            epoch_ms=self._clock.epoch_ms,
-        )
-        try:
-            self._build()
-        except BaseException:
-            # Half a driver is worse than none: clients would wait for it.
-            remove_directory(self.aeron_dir)
-            raise
-        self._start()
+        with start_lock(self.aeron_dir, self.settings.driver_timeout_ms):
+            prepare_directory(
+                self.aeron_dir,
+                driver_timeout_ms=self.settings.driver_timeout_ms,
+                delete_on_start=self.settings.dir_delete_on_start,
+                warn_if_exists=self.settings.dir_warn_if_exists,
+                epoch_ms=SYSTEM_CLOCK.epoch_ms,
+            )
+            try:
+                self._parts = build_driver(
+                    self.settings,
+                    clock=SYSTEM_CLOCK,
+                    random=Randomness(),
+                    make_resources=ThreadResources,
+                    open_transport=TransportOpener(self.settings).open,
+                    resolver=default_resolver,
+                    request_stop=self.request_stop,
+                )
+            except BaseException:
+                # Half a driver is worse than none: clients would wait for it.
+                remove_directory(self.aeron_dir)
+                raise
+            self._start()
         _drivers.add(self)
 
-    def _build(self) -> None:
-        settings = self.settings
-        cnc = CncFile.create(
-            self.aeron_dir,
-            to_driver_length=settings.conductor_buffer_length,
-            to_clients_length=settings.clients_buffer_length,
-            counter_values_length=settings.counters_buffer_length,
-            error_log_length=settings.error_buffer_length,
-            client_liveness_timeout_ns=settings.client_liveness_timeout_ns,
-            page_size=settings.file_page_size,
-            start_ms=self._clock.epoch_ms(),
-            pid=self._pid,
-            mode=FILE_MODE,
-        )
-        report_length = _align(settings.loss_report_buffer_length, settings.file_page_size)
-        report = MappedFile.create(
-            os.path.join(self.aeron_dir, LOSS_REPORT_FILE),
-            report_length,
-            sparse=False,
-            mode=FILE_MODE,
-        )
-        counters = cnc.counters_manager(settings.counters_free_to_reuse_timeout_ns // 1_000_000)
-        _allocate_system_counters(counters, settings)
-        counters.set_value(SystemCounter.BYTES_MAPPED, len(cnc.mapped) + report_length)
-        self._cnc = cnc
-        self._plane = DataPlane(
-            counters=counters,
-            ring=cnc.to_driver_ring,
-            threading_mode=settings.threading_mode,
-            heartbeat_interval_ns=settings.timer_interval_ns,
-            idle={
-                "conductor": settings.conductor_idle,
-                "sender": settings.sender_idle,
-                "receiver": settings.receiver_idle,
-                "shared": settings.shared_idle,
-                "sharednetwork": settings.sharednetwork_idle,
-            },
-            cycle_threshold_ns={
-                "sender": settings.sender_cycle_threshold_ns,
-                "receiver": settings.receiver_cycle_threshold_ns,
-            },
-            status_message_timeout_ns=settings.status_message_timeout_ns,
-        )
-        transports = TransportOpener(settings)
-        self._services = Services(
-            settings=settings,
-            clock=self._clock,
-            random=Randomness(),
-            cnc=cnc,
-            counters=counters,
-            to_clients=cnc.to_clients_transmitter(),
-            error_log=cnc.error_log(self._clock.epoch_ms),
-            loss_report=LossReport(report),
-            plane=self._plane,
-            resources=ThreadResources(self._plane.wake),
-            log_files=LogFiles(
-                self.aeron_dir,
-                check_storage=settings.perform_storage_checks,
-                file_mode=FILE_MODE,
-            ),
-            resolver=default_resolver,
-            open_transport=transports.open,
-        )
-        self._conductor = Conductor(self._services, self.request_stop)
-
     def _start(self) -> None:
-        ring = self._cnc.to_driver_ring
-        ring.next_correlation_id()  # 0 is never handed out
-        ring.consumer_heartbeat_ms = self._clock.epoch_ms()
+        self._conductor = self._parts.conductor
+        self._plane = self._parts.plane
         self._plane.start()
         if self.settings.threading_mode != "invoker":
             self._thread = threading.Thread(
                 target=self._run, name="pillion-conductor", daemon=True
             )
             self._thread.start()
-        self._cnc.publish_version()
+        self._parts.cnc.publish_version()
         if self.settings.print_configuration:
             print(self.settings.format_configuration(), flush=True)
 
@@ -174,6 +104,9 @@ class MediaDriver:
     def _run(self) -> None:
         while not self._stop_requested:
             self._cycle()
+        if self._conductor.is_taken_over:
+            # Nobody may come to close us: our clients are to know.
+            self._parts.stop()
 
     def _cycle(self) -> None:
         if self._work():
@@ -193,7 +126,7 @@ class MediaDriver:
 
             # A driver does not die of one command or event: it logs what went wrong and goes on.
             where = traceback.format_exc(limit=-3)
-            self._services.record(
+            self._parts.services.record(
                 ErrorCode.GENERIC_ERROR,
                 f"internal error, please report it: {type(error).__name__}: {error}\n{where}",
             )
@@ -203,7 +136,8 @@ class MediaDriver:
         """One duty cycle of everything, for `threading_mode="invoker"`; what it did, 0 for nothing.
 
         Call it again and again. While another thread is at it, or called from within itself, it does
-        nothing. Raises `ClosedError` once closed, `ForkedError` in a forked child.
+        nothing. Raises `ClosedError` once closed, and when another driver has taken the directory
+        over while this one was not run; `ForkedError` in a forked child.
         """
         self._check_process()
         if self._is_closed:
@@ -221,6 +155,9 @@ class MediaDriver:
             self._running.release()
 
     def _invoke(self) -> int:
+        if self._conductor.is_taken_over:
+            self.close()
+            raise ClosedError(f"another driver has taken {self.aeron_dir} over: this one is closed")
         self._is_invoking = True
         try:
             work = self._work()
@@ -270,10 +207,8 @@ class MediaDriver:
             self.request_stop()
             if self._thread is not None and self._thread is not threading.current_thread():
                 self._thread.join()
-            self._plane.close()
-            self._conductor.close()
-            self._cnc.to_driver_ring.consumer_heartbeat_ms = SHUT_DOWN_HEARTBEAT_MS
-            if self.settings.dir_delete_on_shutdown:
+            self._parts.close()
+            if self.settings.dir_delete_on_shutdown and not self._parts.is_taken_over:
                 remove_directory(self.aeron_dir)
             _drivers.discard(self)
 
@@ -306,35 +241,6 @@ def _close_all() -> None:
 
 # Before the interpreter goes: agents write into memory that Python owns.
 atexit.register(_close_all)
-
-
-def _allocate_system_counters(counters: Any, settings: DriverSettings) -> None:
-    labels = system_counter_labels(
-        settings.threading_mode.upper(),
-        __version__,
-        format_duration(settings.conductor_cycle_threshold_ns),
-        format_duration(settings.name_resolver_threshold_ns),
-    )
-    labels[SystemCounter.RESOLUTION_CHANGES] += settings.resolver_name
-    for counter_id, label in enumerate(labels):
-        counters.allocate(
-            CounterType.SYSTEM,
-            counter_id.to_bytes(4, "little"),
-            label,
-            registration_id=counter_id,
-            owner_id=-1,
-        )
-    counters.set_value(SystemCounter.AERON_VERSION, _encoded_version())
-    counters.set_value(SystemCounter.CONTROL_PROTOCOL_VERSION, CONTROL_PROTOCOL_VERSION)
-
-
-def _encoded_version() -> int:
-    major, minor, patch = (int(part) for part in __version__.split(".")[:3])
-    return major << 16 | minor << 8 | patch
-
-
-def _align(length: int, page_size: int) -> int:
-    return (length + page_size - 1) & ~(page_size - 1)
 
 
 def _check_socket_buffers(settings: DriverSettings) -> None:

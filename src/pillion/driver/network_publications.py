@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pillion.channel import ChannelUri
 from pillion.driver.channel_params import (
     PublicationParams,
+    leaves_term_length_open,
     publication_params,
     refuse_port_zero,
     refuse_unsupported_addressing,
@@ -205,7 +206,12 @@ class NetworkPublications:
         uri.check_addressing()
         refuse_unsupported_addressing(uri, is_subscription=False)
         channel: UdpChannel = yield partial(resolve_channel, uri, services.resolver)
-        params = publication_params(uri, services.settings, self.index.session_of_tag(uri))
+        room: int | None = None
+        if leaves_term_length_open(uri, services.settings):
+            room = yield services.log_files.room
+        params = publication_params(
+            uri, services.settings, self.index.session_of_tag(uri), room
+        )
         refuse_port_zero(uri)
         if uri.endpoint is None and uri.control is not None:
             raise generic(f"control needs an endpoint to send to: {uri}")
@@ -284,7 +290,11 @@ class NetworkPublications:
         """Timer event: look the names of silent endpoints up again."""
         now_ns = self.services.now_ns
         for endpoint in self.endpoints.senders:
-            if endpoint.is_closing or now_ns < endpoint.resolved_ns + RE_RESOLUTION_NS:
+            if (
+                endpoint.is_closing
+                or not endpoint.is_connected
+                or now_ns < endpoint.resolved_ns + RE_RESOLUTION_NS
+            ):
                 continue
             endpoint.resolved_ns = now_ns
             address = endpoint.channel.uri.endpoint

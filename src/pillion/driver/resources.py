@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from pillion.driver.aeron_directory import owner_of
 from pillion.errors import DirectoryError
 from pillion.memory.log_buffer import LogBuffer, LogSpec
 from pillion.memory.mapped_file import free_space
@@ -116,17 +117,27 @@ class LogFiles:
 
     def __init__(self, directory: str, *, check_storage: bool, file_mode: int) -> None:
         self._directory = directory
+        self._owner = owner_of(directory)
         self._check_storage = check_storage
         self._file_mode = file_mode
         self._lengths: dict[str, int] = {}
+
+    def room(self) -> int:
+        """Bytes that no log may grow into yet."""
+        return free_space(self._directory) - self._unwritten()
 
     def create(self, kind: str, registration_id: int, spec: LogSpec) -> tuple[LogBuffer, int]:
         """`<kind>/<registration id>.logbuffer`, and the bytes the file system has left beside it.
 
         Raises `DirectoryError` with what is needed and available.
         """
+        if self.is_taken_over:
+            raise DirectoryError(
+                f"another driver has taken {self._directory} over: this one is at its end",
+                path=self._directory,
+            )
         path = os.path.join(self._directory, kind, f"{registration_id}.logbuffer")
-        available = free_space(os.path.dirname(path)) - self._unwritten()
+        available = self.room()
         if self._check_storage and available < spec.file_length:
             raise DirectoryError(
                 f"the log {path} needs {spec.file_length} bytes, {max(available, 0)} are left: use "
@@ -144,11 +155,19 @@ class LogFiles:
         """Unlink a log and drop the last references to its mapping here, where it may take long."""
         self._lengths.pop(path, None)
         try:
-            os.unlink(path)
+            # Registration ids begin anew with every driver: a log of this name may be another's.
+            if not self.is_taken_over:
+                os.unlink(path)
         except FileNotFoundError:
             pass
         finally:
             references.clear()
+
+    @property
+    def is_taken_over(self) -> bool:
+        """Whether another driver began in this directory, as it may when this one was stopped."""
+        owner = owner_of(self._directory)
+        return owner is not None and owner != self._owner
 
     def _unwritten(self) -> int:
         total = 0

@@ -5,11 +5,11 @@ from pillion.driver.streams cimport NetworkStruct, Resend
 from pillion.driver.udp.transport cimport Batch, Run
 
 cdef struct Outgoing:              # what one send step hands to the transport
-    Run runs[32]
+    Run runs[64]
     int32_t run_count
     int32_t count                  # datagrams
-    int64_t ends[32]               # stream position after each
-    int32_t sizes[32]              # bytes of each
+    int64_t ends[64]               # stream position after each
+    int32_t sizes[64]              # bytes of each
     bint limited                   # a whole frame is there but does not fit what may be sent
 
 cdef struct Sender:

@@ -107,7 +107,7 @@ def publication_set_connected(pub, connected):
 @cython.exceptval(check=False)
 def _send_frame(agent: cython.pointer(Sender), pub: cython.pointer(NetworkStruct), frame: cython.p_void,
                 length: int64_t) -> cython.bint:
-    if send_one(pub.endpoint.transport, frame, length, cython.NULL):
+    if send_one(pub.endpoint.transport, frame, length, pub.endpoint.to):
         return True
     count_shared(cython.address(agent.context), SHORT_SENDS, 1)
     agent.fell_short = True
@@ -206,7 +206,7 @@ def _collect(out: cython.pointer(Outgoing), pub: cython.pointer(NetworkStruct), 
             run.data = data
             run.length = available
             run.segment_size = available
-            run.to = cython.NULL
+            run.to = pub.endpoint.to
         pillion_assert(available > 0, b"a datagram has a frame")
         pillion_assert(out.run_count <= MAX_SEGMENTS, b"the runs fit their array")
         position += available + padding

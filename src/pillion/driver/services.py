@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+from pillion.clock import Clock
 from pillion.driver.refusal import Refusal, refusal_of
 from pillion.errors import ErrorCode
 from pillion.memory.counters import CountersManager
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pillion.driver.data_plane import DataPlane
     from pillion.driver.resources import LogFiles, Resources
     from pillion.driver.settings import DriverSettings
-    from pillion.driver.udp.transport import UdpTransport
+    from pillion.driver.udp.transport import DatagramTransport
     from pillion.memory.broadcast import BroadcastTransmitter
     from pillion.memory.cnc import CncFile
     from pillion.memory.error_log import DistinctErrorLog
@@ -29,18 +29,20 @@ _STREAM_KEY_TEXT = 92
 _ADDRESS_KEY_TEXT = 103
 
 
-class Clock:
-    """Where the control plane reads the time; a simulation brings its own."""
+class RandomSource(Protocol):
+    """Where session ids, term ids and receiver ids come from; a simulation brings a seeded one."""
 
-    def __init__(self, nano: Callable[[], int], epoch_ms: Callable[[], int]) -> None:
-        self.nano = nano
-        self.epoch_ms = epoch_ms
+    def getrandbits(self, bits: int, /) -> int:
+        """A number of 0..2**bits - 1."""
+
+    def int32(self) -> int:
+        """Any signed 32-bit number."""
 
 
 class Randomness:
-    """The system's randomness, with the names of `random.Random`, which a simulation brings."""
+    """The system's randomness."""
 
-    def getrandbits(self, bits: int) -> int:
+    def getrandbits(self, bits: int, /) -> int:
         """A number of 0..2**bits - 1."""
         return int.from_bytes(os.urandom((bits + 7) // 8)) >> (-bits % 8)
 
@@ -49,28 +51,44 @@ class Randomness:
         return self.getrandbits(32) - 2**31
 
 
-@dataclass(slots=True)
 class Services:
     """One a driver; the conductor's thread only."""
 
-    settings: DriverSettings
-    clock: Clock
-    random: Randomness
-    cnc: CncFile
-    counters: CountersManager
-    to_clients: BroadcastTransmitter
-    error_log: DistinctErrorLog
-    loss_report: LossReport
-    plane: DataPlane
-    resources: Resources
-    log_files: LogFiles
-    resolver: Callable[[str], str]
-    open_transport: Callable[..., UdpTransport]
-    #: Time of the cycle, ns and ms since the epoch.
-    now_ns: int = 0
-    now_ms: int = 0
-    #: Log files whose deletion failed: `(path, length, references)`.
-    undeleted: list[tuple[str, int, list[Any]]] = field(default_factory=list)
+    def __init__(
+        self,
+        *,
+        settings: DriverSettings,
+        clock: Clock,
+        random: RandomSource,
+        cnc: CncFile,
+        counters: CountersManager,
+        to_clients: BroadcastTransmitter,
+        error_log: DistinctErrorLog,
+        loss_report: LossReport,
+        plane: DataPlane,
+        resources: Resources,
+        log_files: LogFiles,
+        resolver: Callable[[str], str],
+        open_transport: Callable[..., DatagramTransport],
+    ) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.random = random
+        self.cnc = cnc
+        self.counters = counters
+        self.to_clients = to_clients
+        self.error_log = error_log
+        self.loss_report = loss_report
+        self.plane = plane
+        self.resources = resources
+        self.log_files = log_files
+        self.resolver = resolver
+        self.open_transport = open_transport
+        #: Time of the cycle, ns and ms since the epoch.
+        self.now_ns = 0
+        self.now_ms = 0
+        #: Log files whose deletion failed: `(path, length, references)`.
+        self.undeleted: list[tuple[str, int, list[Any]]] = []
 
     # ---- answers --------------------------------------------------------------------------------
 

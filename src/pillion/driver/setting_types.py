@@ -1,13 +1,12 @@
 """What a setting is: its names, unit, range, and how its text is read and shown.
 
-`pillion.driver.settings` declares every setting once with the helpers below, as a dataclass field
-that carries a `Setting`.
+`pillion.driver.settings` declares every setting once with the helpers below, as a class attribute
+that holds a `Setting` and its default.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import field
 from typing import Any, NamedTuple
 
 from pillion.driver.properties import environment_name
@@ -85,8 +84,15 @@ class Setting(NamedTuple):
         return "" if value is None else self.show(value)
 
 
+class Declared(NamedTuple):
+    """A setting in its class, until the class is complete."""
+
+    setting: Setting
+    default: Any
+
+
 def _field(setting: Setting, default: object) -> Any:
-    return field(default=default, metadata={"setting": setting})
+    return Declared(setting, default)
 
 
 def _require_int(value: object) -> int:

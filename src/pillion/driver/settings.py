@@ -6,20 +6,17 @@ What a deployment sets is taken as the reference driver takes it, so that driver
 numbers out of range become the nearest limit, text that cannot be read is warned about on stderr.
 """
 
-# The helpers return dataclass fields, whatever their values' types look like:
-# ruff: noqa: RUF009
-
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, NamedTuple
 
 from pillion.directory import default_aeron_dir
 from pillion.driver.properties import environment_name
 from pillion.driver.setting_types import (
+    Declared,
     Setting,
     choice,
     duration,
@@ -87,8 +84,7 @@ def _mtu(property_name: str, doc: str) -> Any:
     return size(1408, property_name, doc, MIN_MTU_LENGTH, MAX_MTU_LENGTH, multiple=FRAME_ALIGNMENT)
 
 
-# A generated repr would name all settings, and takes a third of the time that the class takes.
-@dataclass(frozen=True, kw_only=True, repr=False)
+# Not a dataclass: that takes 10 ms of a start that has 150.
 class DriverSettings:
     """The settings of one driver; `load` makes them from where they are given.
 
@@ -126,9 +122,10 @@ class DriverSettings:
         trailer=BROADCAST_TRAILER_LENGTH,
     )
     counters_buffer_length: int = size(
-        8 * MIB,
+        MIB,
         "aeron.counters.buffer.length",
-        "Values of the counters, 128 bytes each; their metadata takes four times as much.",
+        "Values of the counters, 128 bytes each; their metadata takes four times as much. The "
+        "reference has 8m, 65536 counters, which takes 40 MiB of memory at the start.",
         MIB,
         500 * MIB,
         multiple=128,
@@ -438,17 +435,25 @@ class DriverSettings:
     send_loss: tuple[LossSpec, ...] = interceptors(
         "aeron.udp.channel.outgoing.interceptors", "Loss generators for what is sent."
     )
+    udp_offload: bool = flag(
+        True,
+        "pillion.udp.offload",
+        "Let the kernel split what is sent and join what arrives (UDP_SEGMENT, UDP_GRO), where it can.",
+    )
     loss: LossRates | None = loss_rates(
         "pillion.loss",
         "Random faults of what arrives: drop=0.05|duplicate=0.01|reorder=0.01|seed=1.",
     )
 
-    sources: Mapping[str, str] = field(default_factory=dict, compare=False)
+    sources: Mapping[str, str]
     """Where each setting that is not at its default was given, by attribute name."""
 
-    def __post_init__(self) -> None:
-        if not self.aeron_dir:
-            object.__setattr__(self, "aeron_dir", default_aeron_dir())
+    def __init__(self, *, sources: Mapping[str, str] | None = None, **values: Any) -> None:
+        for name in values:
+            if name not in SETTINGS:
+                raise _unknown(name, values[name])
+        values["aeron_dir"] = values.get("aeron_dir") or default_aeron_dir()
+        self.__dict__.update(values, sources=dict(sources or {}))
         for name, setting in SETTINGS.items():
             value = getattr(self, name)
             if value is None and setting.optional:
@@ -458,6 +463,23 @@ class DriverSettings:
             except ValueError as error:
                 raise _error(name, value, self.sources.get(name, "keyword"), error) from None
         _check_together(self)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"settings are fixed: make others to change {name!r} (see `with_`)")
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, DriverSettings):
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in SETTINGS)
+
+    def __hash__(self) -> int:
+        return hash(tuple(getattr(self, name) for name in SETTINGS))
+
+    def with_(self, **changes: Any) -> DriverSettings:
+        """These settings with some changed; raises `SettingError` like `load`."""
+        values = {name: getattr(self, name) for name in SETTINGS}
+        sources = {**self.sources, **dict.fromkeys(changes, "keyword")}
+        return DriverSettings(sources=sources, **(values | changes))
 
     @classmethod
     def load(
@@ -504,12 +526,15 @@ class DriverSettings:
         return "\n".join(["pillion_driver_settings {", *lines, "}"])
 
 
-#: Every setting by attribute name, in the order of declaration.
-SETTINGS: dict[str, Setting] = {
-    entry.name: entry.metadata["setting"]
-    for entry in fields(DriverSettings)
-    if "setting" in entry.metadata
+_DECLARED: dict[str, Declared] = {
+    name: value for name, value in vars(DriverSettings).items() if isinstance(value, Declared)
 }
+#: Every setting by attribute name, in the order of declaration.
+SETTINGS: dict[str, Setting] = {name: each.setting for name, each in _DECLARED.items()}
+#: The defaults, which are also what the class itself says.
+DEFAULTS: dict[str, Any] = {name: each.default for name, each in _DECLARED.items()}
+for _name, _default in DEFAULTS.items():
+    setattr(DriverSettings, _name, _default)
 
 
 def _from_keyword(name: str, value: Any) -> Any:
@@ -635,17 +660,13 @@ class SettingRow(NamedTuple):
 
 def describe_settings() -> list[SettingRow]:
     """A row for every setting, in the order of declaration."""
-    defaults = {
-        entry.name: None if entry.default is MISSING else entry.default
-        for entry in fields(DriverSettings)
-    }
     return [
         SettingRow(
             name,
             setting.property_name,
             setting.environment_name,
             setting.unit,
-            setting.describe(defaults[name]),
+            setting.describe(DEFAULTS[name]),
             setting.doc,
         )
         for name, setting in SETTINGS.items()

@@ -35,6 +35,8 @@ cdef struct IpcStruct:             # owner: stream conductor
 
 cdef struct SendEndpointStruct:    # owner: sender
     Transport* transport
+    Address destination            # where an unconnected transport sends to
+    const Address* to              # that, or NULL: to the peer it is connected to
     PointerList publications
 
 cdef struct LiveReceiver:

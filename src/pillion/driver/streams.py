@@ -11,7 +11,7 @@ from cython.cimports.libc.stdint import int32_t, int64_t
 from cython.cimports.libc.stdlib import calloc, free
 from cython.cimports.libc.string import memcpy
 from cython.cimports.pillion.driver.positions import PointerList, list_add, list_free
-from cython.cimports.pillion.driver.udp.transport import ADDRESS_LENGTH, DatagramTransport
+from cython.cimports.pillion.driver.udp.transport import ADDRESS_LENGTH, Address, DatagramTransport
 from cython.cimports.pillion.memory.atomics import (
     load_acquire_i32,
     load_acquire_i64,
@@ -121,16 +121,24 @@ class IpcPublication:
 
 
 class SendEndpoint:
-    """A connected transport that one or more publications send through."""
+    """A transport that one or more publications send through.
+
+    It is connected to the receiver, or sends to `destination`, a raw socket address.
+    """
 
     def __cinit__(self):
         self.endpoint = cython.cast(cython.pointer(SendEndpointStruct), calloc(1, cython.sizeof(SendEndpointStruct)))
         if self.endpoint == cython.NULL:
             raise MemoryError
 
-    def __init__(self, transport: DatagramTransport):
+    def __init__(self, transport: DatagramTransport, destination: bytes | None = None):
+        if transport.transport.connected == (destination is not None):
+            raise ValueError("a transport is either connected or has a destination to send to")
         self.transport = transport
         self.endpoint.transport = cython.address(transport.transport)
+        if destination is not None:
+            _set_address(cython.address(self.endpoint.destination), destination)
+            self.endpoint.to = cython.address(self.endpoint.destination)
 
     def __dealloc__(self):
         if self.endpoint != cython.NULL:
@@ -277,8 +285,6 @@ class PublicationImage:
                  liveness_timeout_ns: int = 10_000_000_000):
         if join_position < 0 or join_position % 32:
             raise ValueError(f"join_position={join_position} must be a multiple of 32, 0 or more")
-        if len(source) > ADDRESS_LENGTH:
-            raise ValueError(f"source has {len(source)} bytes: not a socket address")
         self.log_buffer = log_buffer
         self.counters = counters
         self.endpoint = endpoint
@@ -307,10 +313,7 @@ class PublicationImage:
         stream.last_packet_ns = now_ns
         stream.activity_ns = now_ns
         stream.slowest_subscriber = NOBODY
-        length: cython.size_t = len(source)
-        where: cython.p_char = source
-        memcpy(cython.address(stream.source.bytes[0]), where, length)
-        stream.source.length = cython.cast(cython.uint, length)
+        _set_address(cython.address(stream.source), source)
         store_release_i64(stream.rcv_hwm, join_position)
         store_release_i64(stream.rcv_pos, join_position)
 
@@ -378,6 +381,16 @@ class PublicationImage:
             raise ValueError("this image has its loss entry")
         self.loss_reference = entry
         store_release_i64(cython.address(self.stream.loss_entry), cython.cast(int64_t, entry.entry))
+
+
+@cython.cfunc
+def _set_address(address: cython.pointer(Address), raw: bytes):
+    if len(raw) > ADDRESS_LENGTH:
+        raise ValueError(f"{raw!r} is not a socket address: it has {len(raw)} bytes")
+    length: cython.size_t = len(raw)
+    source: cython.p_char = raw
+    memcpy(cython.address(address.bytes[0]), source, length)
+    address.length = cython.cast(cython.uint, length)
 
 
 @cython.cfunc

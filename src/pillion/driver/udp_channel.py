@@ -8,12 +8,17 @@ from __future__ import annotations
 import itertools
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 from pillion.address import EndpointAddress, is_multicast
 from pillion.channel import ChannelUri
 from pillion.driver.refusal import Refusal, not_supported
 from pillion.errors import ErrorCode
+from pillion.protocol.ids import SystemCounter
+
+if TYPE_CHECKING:
+    from pillion.clock import Clock
+    from pillion.memory.counters import CountersManager
 
 Address = tuple[str, int]
 #: Looks up a host name: `(host, is IPv6 literal) -> (family, address text)`; raises `OSError`.
@@ -22,8 +27,7 @@ Resolver = Callable[[str], str]
 _suffixes = itertools.count(1)
 
 
-@dataclass(frozen=True, slots=True)
-class UdpChannel:
+class UdpChannel(NamedTuple):
     """A resolved unicast channel.
 
     `canonical_form` is equal for channels that share an endpoint. `is_wildcard` marks one with a
@@ -55,6 +59,29 @@ def default_resolver(host: str) -> str:
     found = socket.getaddrinfo(host, None, type=socket.SOCK_DGRAM)
     chosen = next((row for row in found if row[0] == socket.AF_INET), found[0])
     return str(chosen[4][0])
+
+
+class MeasuredResolver:
+    """A resolver whose slowest look-up is a counter, and with another those above `threshold_ns`."""
+
+    def __init__(
+        self, resolver: Resolver, clock: Clock, counters: CountersManager, threshold_ns: int
+    ) -> None:
+        self._resolver = resolver
+        self._clock = clock
+        self._counters = counters
+        self._threshold_ns = threshold_ns
+
+    def __call__(self, host: str) -> str:
+        started_ns = self._clock.nano()
+        try:
+            return self._resolver(host)
+        finally:
+            elapsed_ns = self._clock.nano() - started_ns
+            if elapsed_ns > self._counters.value(SystemCounter.NAME_RESOLVER_MAX_TIME):
+                self._counters.set_value(SystemCounter.NAME_RESOLVER_MAX_TIME, elapsed_ns)
+            if elapsed_ns > self._threshold_ns:
+                self._counters.add_to_value(SystemCounter.NAME_RESOLVER_TIME_EXCEEDED, 1)
 
 
 def resolve_channel(uri: ChannelUri, resolver: Resolver) -> UdpChannel:

@@ -70,7 +70,8 @@ class CncFile:
         length = (total + page_size - 1) & ~(page_size - 1)
         if length > MAX_CNC_LENGTH:
             raise ValueError(f"the cnc file would have {length} bytes, it may have {MAX_CNC_LENGTH}")
-        mapped = MappedFile.create(os.path.join(directory, CNC_FILE), length, sparse=False, mode=mode)
+        # The space is there for certain; the pages come as they are used, or a driver would start 15 ms later.
+        mapped = MappedFile.create(os.path.join(directory, CNC_FILE), length, sparse=False, mode=mode, touch=False)
         cnc: CncFile = CncFile.__new__(CncFile)
         cnc.mapped = mapped
         raw: cython.pointer(CncMetadata) = cython.cast(cython.pointer(CncMetadata), cnc.mapped.address)

@@ -7,8 +7,6 @@ write, so every walk checks that a frame stays inside its term before it steps o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import cython
 from cython.cimports.libc.stdint import int32_t, int64_t, uint8_t
 from cython.cimports.libc.string import memcpy, memset
@@ -48,43 +46,79 @@ MAX_MESSAGE_LENGTH = 16 * 1024 * 1024
 NO_END = 2**63 - 1
 
 
-@dataclass(slots=True)
 class LogSpec:
     """Every constant field of a log's metadata. Lengths in bytes, timeouts in ns."""
 
-    term_length: int
-    mtu_length: int
-    initial_term_id: int
-    session_id: int
-    stream_id: int
-    correlation_id: int
-    log_type: int = LOG_CONCURRENT
-    page_size: int = 4096
-    term_id: int | None = None
-    term_offset: int = 0
-    publication_window_length: int = 0
-    receiver_window_length: int = 0
-    socket_sndbuf_length: int = 0
-    os_default_socket_sndbuf_length: int = 0
-    os_max_socket_sndbuf_length: int = 0
-    socket_rcvbuf_length: int = 0
-    os_default_socket_rcvbuf_length: int = 0
-    os_max_socket_rcvbuf_length: int = 0
-    max_resend: int = 0
-    entity_tag: int = -1
-    response_correlation_id: int = -1
-    linger_timeout_ns: int = 0
-    untethered_window_limit_timeout_ns: int = 0
-    untethered_resting_timeout_ns: int = 0
-    untethered_linger_timeout_ns: int = 0
-    group: bool = False
-    is_response: bool = False
-    rejoin: bool = False
-    reliable: bool = False
-    sparse: bool = True
-    signal_eos: bool = False
-    spies_simulate_connection: bool = False
-    tether: bool = False
+    def __init__(
+        self,
+        *,
+        term_length: int,
+        mtu_length: int,
+        initial_term_id: int,
+        session_id: int,
+        stream_id: int,
+        correlation_id: int,
+        log_type: int = LOG_CONCURRENT,
+        page_size: int = 4096,
+        term_id: int | None = None,
+        term_offset: int = 0,
+        publication_window_length: int = 0,
+        receiver_window_length: int = 0,
+        socket_sndbuf_length: int = 0,
+        os_default_socket_sndbuf_length: int = 0,
+        os_max_socket_sndbuf_length: int = 0,
+        socket_rcvbuf_length: int = 0,
+        os_default_socket_rcvbuf_length: int = 0,
+        os_max_socket_rcvbuf_length: int = 0,
+        max_resend: int = 0,
+        entity_tag: int = -1,
+        response_correlation_id: int = -1,
+        linger_timeout_ns: int = 0,
+        untethered_window_limit_timeout_ns: int = 0,
+        untethered_resting_timeout_ns: int = 0,
+        untethered_linger_timeout_ns: int = 0,
+        group: bool = False,
+        is_response: bool = False,
+        rejoin: bool = False,
+        reliable: bool = False,
+        sparse: bool = True,
+        signal_eos: bool = False,
+        spies_simulate_connection: bool = False,
+        tether: bool = False,
+    ):
+        self.term_length = term_length
+        self.mtu_length = mtu_length
+        self.initial_term_id = initial_term_id
+        self.session_id = session_id
+        self.stream_id = stream_id
+        self.correlation_id = correlation_id
+        self.log_type = log_type
+        self.page_size = page_size
+        self.term_id = term_id
+        self.term_offset = term_offset
+        self.publication_window_length = publication_window_length
+        self.receiver_window_length = receiver_window_length
+        self.socket_sndbuf_length = socket_sndbuf_length
+        self.os_default_socket_sndbuf_length = os_default_socket_sndbuf_length
+        self.os_max_socket_sndbuf_length = os_max_socket_sndbuf_length
+        self.socket_rcvbuf_length = socket_rcvbuf_length
+        self.os_default_socket_rcvbuf_length = os_default_socket_rcvbuf_length
+        self.os_max_socket_rcvbuf_length = os_max_socket_rcvbuf_length
+        self.max_resend = max_resend
+        self.entity_tag = entity_tag
+        self.response_correlation_id = response_correlation_id
+        self.linger_timeout_ns = linger_timeout_ns
+        self.untethered_window_limit_timeout_ns = untethered_window_limit_timeout_ns
+        self.untethered_resting_timeout_ns = untethered_resting_timeout_ns
+        self.untethered_linger_timeout_ns = untethered_linger_timeout_ns
+        self.group = group
+        self.is_response = is_response
+        self.rejoin = rejoin
+        self.reliable = reliable
+        self.sparse = sparse
+        self.signal_eos = signal_eos
+        self.spies_simulate_connection = spies_simulate_connection
+        self.tether = tether
 
     @property
     def file_length(self) -> int:

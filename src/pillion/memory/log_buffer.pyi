@@ -1,4 +1,3 @@
-from dataclasses import dataclass
 from typing import Final
 
 from pillion.memory.mapped_file import MappedFile
@@ -9,7 +8,6 @@ LOG_IMAGE: Final = 2
 MAX_MESSAGE_LENGTH: Final = 16777216
 NO_END: Final = 9223372036854775807
 
-@dataclass(slots=True)
 class LogSpec:
     term_length: int
     mtu_length: int
@@ -17,33 +15,70 @@ class LogSpec:
     session_id: int
     stream_id: int
     correlation_id: int
-    log_type: int = 0
-    page_size: int = 4096
-    term_id: int | None = None
-    term_offset: int = 0
-    publication_window_length: int = 0
-    receiver_window_length: int = 0
-    socket_sndbuf_length: int = 0
-    os_default_socket_sndbuf_length: int = 0
-    os_max_socket_sndbuf_length: int = 0
-    socket_rcvbuf_length: int = 0
-    os_default_socket_rcvbuf_length: int = 0
-    os_max_socket_rcvbuf_length: int = 0
-    max_resend: int = 0
-    entity_tag: int = -1
-    response_correlation_id: int = -1
-    linger_timeout_ns: int = 0
-    untethered_window_limit_timeout_ns: int = 0
-    untethered_resting_timeout_ns: int = 0
-    untethered_linger_timeout_ns: int = 0
-    group: bool = False
-    is_response: bool = False
-    rejoin: bool = False
-    reliable: bool = False
-    sparse: bool = True
-    signal_eos: bool = False
-    spies_simulate_connection: bool = False
-    tether: bool = False
+    log_type: int
+    page_size: int
+    term_id: int | None
+    term_offset: int
+    publication_window_length: int
+    receiver_window_length: int
+    socket_sndbuf_length: int
+    os_default_socket_sndbuf_length: int
+    os_max_socket_sndbuf_length: int
+    socket_rcvbuf_length: int
+    os_default_socket_rcvbuf_length: int
+    os_max_socket_rcvbuf_length: int
+    max_resend: int
+    entity_tag: int
+    response_correlation_id: int
+    linger_timeout_ns: int
+    untethered_window_limit_timeout_ns: int
+    untethered_resting_timeout_ns: int
+    untethered_linger_timeout_ns: int
+    group: bool
+    is_response: bool
+    rejoin: bool
+    reliable: bool
+    sparse: bool
+    signal_eos: bool
+    spies_simulate_connection: bool
+    tether: bool
+    def __init__(
+        self,
+        *,
+        term_length: int,
+        mtu_length: int,
+        initial_term_id: int,
+        session_id: int,
+        stream_id: int,
+        correlation_id: int,
+        log_type: int = LOG_CONCURRENT,
+        page_size: int = 4096,
+        term_id: int | None = None,
+        term_offset: int = 0,
+        publication_window_length: int = 0,
+        receiver_window_length: int = 0,
+        socket_sndbuf_length: int = 0,
+        os_default_socket_sndbuf_length: int = 0,
+        os_max_socket_sndbuf_length: int = 0,
+        socket_rcvbuf_length: int = 0,
+        os_default_socket_rcvbuf_length: int = 0,
+        os_max_socket_rcvbuf_length: int = 0,
+        max_resend: int = 0,
+        entity_tag: int = -1,
+        response_correlation_id: int = -1,
+        linger_timeout_ns: int = 0,
+        untethered_window_limit_timeout_ns: int = 0,
+        untethered_resting_timeout_ns: int = 0,
+        untethered_linger_timeout_ns: int = 0,
+        group: bool = False,
+        is_response: bool = False,
+        rejoin: bool = False,
+        reliable: bool = False,
+        sparse: bool = True,
+        signal_eos: bool = False,
+        spies_simulate_connection: bool = False,
+        tether: bool = False,
+    ) -> None: ...
     @property
     def file_length(self) -> int: ...
 

@@ -79,12 +79,14 @@ class MappedFile:
             self.address = cython.NULL
 
     @staticmethod
-    def create(path: str, length: int, *, sparse: bool = True, mode: int = 0o600) -> MappedFile:
+    def create(path: str, length: int, *, sparse: bool = True, mode: int = 0o600,
+               touch: bool | None = None) -> MappedFile:
         """Create `path` (which must not exist) with `length` zero bytes and map it.
 
-        `sparse=False` allocates every block and touches every page; `sparse=True` sets the length only, and the
-        caller is responsible for the file system not filling up before the pages are written. Raises
-        `DirectoryError` with the bytes needed and available when the space is not there, `OSError` otherwise.
+        `sparse=False` allocates every block, and touches every page unless `touch=False` leaves that to the first
+        use; `sparse=True` sets the length only, and the caller is responsible for the file system not filling up
+        before the pages are written. Raises `DirectoryError` with the bytes needed and available when the space is
+        not there, `OSError` otherwise.
         """
         if length <= 0:
             raise ValueError(f"length={length} must be positive")
@@ -103,7 +105,7 @@ class MappedFile:
                     os.ftruncate(fd, length)
                 else:
                     os.posix_fallocate(fd, 0, length)
-                return _map(fd, length, path, False, not sparse)
+                return _map(fd, length, path, False, not sparse if touch is None else touch)
             except BaseException as error:
                 os.unlink(path)
                 if isinstance(error, OSError) and not isinstance(error, DirectoryError):

@@ -38,6 +38,12 @@ cdef enum:
     ERR_HEADER_LENGTH = 40
     RTTM_LENGTH = 40
     RSP_SETUP_LENGTH = 20
+    RES_HEADER_LENGTH = 8
+    RES_ENTRY_LENGTH = 14
+    RES_ENTRY6_LENGTH = 26
+    RES_TYPE_IPV4 = 1
+    RES_TYPE_IPV6 = 2
+    RES_FLAG_SELF = 0x80
     MAX_ERROR_TEXT_LENGTH = 1023
 
     MAX_UDP_PAYLOAD_LENGTH = 65504
@@ -130,6 +136,23 @@ cdef packed struct ResponseSetupFrame:
     int32_t session_id
     int32_t stream_id
     int32_t response_session_id
+
+# Entries of a RES frame: behind its 8-byte header, each aligned to 8 bytes, the name behind the fixed part.
+cdef packed struct ResolutionEntry:
+    uint8_t res_type
+    uint8_t res_flags
+    uint16_t udp_port
+    int32_t age_in_ms
+    uint8_t address[4]             # network byte order
+    int16_t name_length
+
+cdef packed struct ResolutionEntry6:
+    uint8_t res_type
+    uint8_t res_flags
+    uint16_t udp_port
+    int32_t age_in_ms
+    uint8_t address[16]            # network byte order
+    int16_t name_length
 
 cdef inline int64_t align_frame(int64_t length) noexcept nogil:
     return (length + 31) & ~(<int64_t> 31)

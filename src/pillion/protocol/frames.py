@@ -23,6 +23,8 @@ _check("NakFrame", cython.sizeof(NakFrame), NAK_LENGTH)
 _check("ErrorFrame", cython.sizeof(ErrorFrame), ERR_HEADER_LENGTH)
 _check("RttFrame", cython.sizeof(RttFrame), RTTM_LENGTH)
 _check("ResponseSetupFrame", cython.sizeof(ResponseSetupFrame), RSP_SETUP_LENGTH)
+_check("ResolutionEntry", cython.sizeof(ResolutionEntry), RES_ENTRY_LENGTH)
+_check("ResolutionEntry6", cython.sizeof(ResolutionEntry6), RES_ENTRY6_LENGTH)
 
 #: Frame types by name, as `pillion stat` and tests print them.
 FRAME_TYPES: dict = {
@@ -61,6 +63,8 @@ def frame_layouts() -> dict:
     err: ErrorFrame
     rttm: RttFrame
     rsp_setup: ResponseSetupFrame
+    res: ResolutionEntry
+    res6: ResolutionEntry6
     return {
         "DATA": {
             "frame_length": _field(cython.address(data), cython.address(data.frame_length), cython.sizeof(data.frame_length)),
@@ -142,5 +146,20 @@ def frame_layouts() -> dict:
             "session_id": _field(cython.address(rsp_setup), cython.address(rsp_setup.session_id), cython.sizeof(rsp_setup.session_id)),
             "stream_id": _field(cython.address(rsp_setup), cython.address(rsp_setup.stream_id), cython.sizeof(rsp_setup.stream_id)),
             "response_session_id": _field(cython.address(rsp_setup), cython.address(rsp_setup.response_session_id), cython.sizeof(rsp_setup.response_session_id)),
+        },
+        # The entries of a RES frame, counted from their own start; an address is bytes, no number.
+        "RES": {
+            "res_type": _field(cython.address(res), cython.address(res.res_type), cython.sizeof(res.res_type)),
+            "res_flags": _field(cython.address(res), cython.address(res.res_flags), cython.sizeof(res.res_flags)),
+            "udp_port": _field(cython.address(res), cython.address(res.udp_port), cython.sizeof(res.udp_port)),
+            "age_in_ms": _field(cython.address(res), cython.address(res.age_in_ms), cython.sizeof(res.age_in_ms)),
+            "name_length": _field(cython.address(res), cython.address(res.name_length), cython.sizeof(res.name_length)),
+        },
+        "RES6": {
+            "res_type": _field(cython.address(res6), cython.address(res6.res_type), cython.sizeof(res6.res_type)),
+            "res_flags": _field(cython.address(res6), cython.address(res6.res_flags), cython.sizeof(res6.res_flags)),
+            "udp_port": _field(cython.address(res6), cython.address(res6.udp_port), cython.sizeof(res6.udp_port)),
+            "age_in_ms": _field(cython.address(res6), cython.address(res6.age_in_ms), cython.sizeof(res6.age_in_ms)),
+            "name_length": _field(cython.address(res6), cython.address(res6.name_length), cython.sizeof(res6.name_length)),
         },
     }

@@ -6,7 +6,6 @@ Nothing here loads a client before a command asks for one, so that `pillion driv
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import sys
@@ -233,6 +232,8 @@ def write_all(descriptor: int, data: bytes) -> None:
 
 
 def print_json(value: object, *, to_stderr: bool = False) -> None:
+    import json  # the driver starts without it
+
     print(json.dumps(value), file=sys.stderr if to_stderr else sys.stdout, flush=True)
 
 

@@ -17,8 +17,9 @@ cdef struct Rule:                  # what happens to the frame types of the mask
 cdef struct Packet:
     int64_t due_ns
     int64_t sequence
-    int32_t length
     Address source
+    int32_t length
+    int32_t padding                # a datagram begins at a multiple of eight, as in a kernel socket's buffers
     uint8_t data[1]                # as long as the datagram
 
 cdef struct Trace:

@@ -426,6 +426,12 @@ class SimulatedTransport(DatagramTransport):
             free(packet)
         return found
 
+    def reconnect(self, address: tuple) -> None:
+        """Change the peer, from the next datagram on, as `UdpTransport.reconnect` does."""
+        _set_address(cython.address(self.port.peer), encode_address(*address))
+        self.port.connected = True
+        self.transport.connected = True
+
     def _check_open(self):
         if self.port.network == cython.NULL:
             raise OSError(EBADF, f"the port {self.local_address} is closed")

@@ -28,10 +28,21 @@ cdef extern from "sys/socket.h" nogil:
 cdef enum:
     BATCH = 16                     # datagrams taken in by one call
     MAX_ARRIVALS = 50              # 16 raw ones behind what an interceptor makes of them
-    MAX_SEGMENTS = 32              # datagrams handed out by one call
+    MAX_SEGMENTS = 64              # datagrams handed out by one call; also the most that a kernel splits one send into
+    MAX_OFFLOAD = 65000            # bytes of one segmented send, below what a UDP length field holds
+    SOL_UDP = 17
+    UDP_SEGMENT = 103
+    UDP_GRO = 104
     MAX_DATAGRAM = 65536
     BUFFER_STRIDE = 67008          # not a power of two: the buffers' first lines fall into different cache sets
     ADDRESS_LENGTH = 28
+
+cdef struct Control:               # a control message with one number, as the kernel lays it out
+    size_t length
+    int level
+    int type
+    int value
+    int padding
 
 cdef struct Address:               # a socket address as the kernel has it
     uint8_t bytes[28]
@@ -64,6 +75,7 @@ cdef struct Batch:                 # an agent's buffers for what comes in
     mmsghdr messages[16]
     iovec vectors[16]
     Address addresses[16]
+    Control controls[16]
     uint8_t* buffers
     Arrival arrivals[50]
 
@@ -75,6 +87,7 @@ cdef struct Transport:
     void* port                     # of a simulated network
     int fd                         # -1: nothing that the kernel could wait for
     bint connected
+    bint coalesced                 # what comes in may be runs
     int32_t error_number           # the last error worth reporting, 0 if none
     int64_t error_count
     int64_t reported_count
@@ -95,5 +108,6 @@ cdef class DatagramTransport:
 
 cdef class UdpTransport(DatagramTransport):
     cdef readonly object socket
+    cdef readonly bint offload     # whether the kernel splits and joins runs
     cdef readonly int so_sndbuf
     cdef readonly int so_rcvbuf

@@ -1,4 +1,4 @@
-"""UDP sockets: batched system calls, and the interceptor that loses, repeats and reorders on purpose.
+"""UDP sockets: batched system calls, segmentation offload, and the interceptor that loses, repeats and reorders.
 
 `Transport` is what an agent sees of any network: two function pointers and a place for errors. A transport belongs to
 one agent once it was handed over. Opening one may take a while and is done off the cycles.
@@ -10,7 +10,7 @@ import socket as sockets
 import struct
 
 import cython
-from cython.cimports.libc.errno import EAGAIN, ECONNREFUSED, EINTR, errno
+from cython.cimports.libc.errno import EAGAIN, ECONNREFUSED, EINTR, EINVAL, EIO, EMSGSIZE, EOPNOTSUPP, errno
 from cython.cimports.libc.stdint import int32_t, int64_t, uint8_t, uint16_t, uint64_t
 from cython.cimports.libc.stdlib import calloc, free, malloc
 from cython.cimports.libc.string import memcpy
@@ -22,6 +22,9 @@ DROP = cython.declare(cython.int, 0)
 PASS = cython.declare(cython.int, 1)
 REPEAT = cython.declare(cython.int, 2)
 HOLD = cython.declare(cython.int, 3)
+# Bytes of a control message up to the end of its number.
+CONTROL_USED = cython.declare(cython.size_t, cython.sizeof(cython.size_t) + 3 * cython.sizeof(cython.int))
+CONTROL_SEGMENT = cython.declare(cython.size_t, cython.sizeof(cython.size_t) + 2 * cython.sizeof(cython.int) + 2)
 
 
 def batch_init(batch):
@@ -129,6 +132,8 @@ def _receive(transport: cython.pointer(Transport), batch: cython.pointer(Batch))
     received: cython.int
     for index in range(BATCH):
         batch.messages[index].msg_hdr.msg_namelen = ADDRESS_LENGTH
+        batch.messages[index].msg_hdr.msg_control = cython.address(batch.controls[index])
+        batch.messages[index].msg_hdr.msg_controllen = cython.sizeof(Control) if transport.coalesced else 0
     received = recvmmsg(transport.fd, batch.messages, BATCH, MSG_DONTWAIT, cython.NULL)
     if received < 0:
         received = _failed(transport)
@@ -141,6 +146,11 @@ def _receive(transport: cython.pointer(Transport), batch: cython.pointer(Batch))
         batch.arrivals[at].length = cython.cast(int32_t, batch.messages[index].msg_len)
         batch.arrivals[at].segment_size = batch.arrivals[at].length
         batch.arrivals[at].source = cython.address(batch.addresses[index])
+        if batch.messages[index].msg_hdr.msg_controllen >= CONTROL_USED and (
+            batch.controls[index].level == SOL_UDP and batch.controls[index].type == UDP_GRO
+            and batch.controls[index].value > 0
+        ):
+            batch.arrivals[at].segment_size = batch.controls[index].value
     if transport.incoming.armed:
         # The raw ones stand in the upper half, so that repeats do not run over them.
         return _intercept_arrivals(cython.address(transport.incoming), batch, received)
@@ -194,8 +204,8 @@ def _send_intercepted(transport: cython.pointer(Transport), data: cython.pointer
 @cython.exceptval(check=False)
 def _send(transport: cython.pointer(Transport), runs: cython.pointer(cython.const[Run]),
           count: cython.int) -> cython.int:
-    messages: mmsghdr[32]
-    vectors: iovec[32]
+    messages: mmsghdr[64]
+    vectors: iovec[64]
     run: cython.int
     used: cython.int = 0
     sent: cython.int
@@ -233,6 +243,72 @@ def _send(transport: cython.pointer(Transport), runs: cython.pointer(cython.cons
     return sent if sent >= 0 else _failed(transport)
 
 
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _send_segmented(transport: cython.pointer(Transport), runs: cython.pointer(cython.const[Run]),
+                    count: cython.int) -> cython.int:
+    """As `_send`, with one message for many datagrams: the kernel splits it as late as it can.
+
+    What the kernel or a device on the way does not take that way is sent the plain way, from then on.
+    """
+    messages: mmsghdr[64]
+    vectors: iovec[64]
+    controls: Control[64]
+    segments: cython.int[64]
+    run: cython.int
+    used: cython.int = 0
+    total: cython.int = 0
+    sent: cython.int
+    index: cython.int
+    number: cython.int
+    at: int64_t
+    size: int64_t
+    most: int64_t
+    header: cython.pointer(msghdr)
+    for run in range(count):
+        at = 0
+        size = runs[run].segment_size
+        most = size * max(MAX_OFFLOAD // size, 1)
+        while at < runs[run].length and used < MAX_SEGMENTS:
+            vectors[used].iov_base = cython.cast(cython.p_void, runs[run].data + at)
+            vectors[used].iov_len = min(runs[run].length - at, most)
+            header = cython.address(messages[used].msg_hdr)
+            header.msg_name = cython.NULL
+            header.msg_namelen = 0
+            if not transport.connected and runs[run].to != cython.NULL:
+                header.msg_name = cython.cast(cython.p_void, cython.address(runs[run].to.bytes[0]))
+                header.msg_namelen = runs[run].to.length
+            header.msg_iov = cython.address(vectors[used])
+            header.msg_iovlen = 1
+            header.msg_flags = 0
+            header.msg_control = cython.NULL
+            header.msg_controllen = 0
+            segments[used] = cython.cast(cython.int, (vectors[used].iov_len + size - 1) // size)
+            if segments[used] > 1:
+                controls[used].length = CONTROL_SEGMENT
+                controls[used].level = SOL_UDP
+                controls[used].type = UDP_SEGMENT
+                # A 16-bit number, at the beginning of the field whatever the byte order.
+                cython.cast(cython.pointer(uint16_t), cython.address(controls[used].value))[0] = (
+                    cython.cast(uint16_t, size))
+                header.msg_control = cython.address(controls[used])
+                header.msg_controllen = cython.sizeof(Control)
+            at += vectors[used].iov_len
+            used += 1
+    sent = sendmmsg(transport.fd, messages, used, MSG_DONTWAIT | MSG_NOSIGNAL)
+    if sent < 0:
+        number = errno
+        if number in (EINVAL, EIO, EOPNOTSUPP, EMSGSIZE):
+            transport.send = _send
+            _failed(transport)
+            return _send(transport, runs, count)
+        return _failed(transport)
+    for index in range(sent):
+        total += segments[index]
+    return total
+
+
 def send_one(transport, data, length, to):
     run: Run
     run.data = cython.cast(cython.pointer(uint8_t), data)
@@ -259,6 +335,9 @@ def format_address(host: str, port: int) -> str:
 class DatagramTransport:
     """What an endpoint sends and receives through: a kernel socket or a simulated network."""
 
+    def reconnect(self, address: tuple) -> None:
+        raise NotImplementedError
+
     def close(self) -> None:
         raise NotImplementedError
 
@@ -271,7 +350,7 @@ class UdpTransport(DatagramTransport):
     """An open UDP socket. Raises `OSError` naming the address when it cannot be bound or connected."""
 
     def __init__(self, *, bind: tuple | None = None, connect: tuple | None = None, so_sndbuf: int = 0,
-                 so_rcvbuf: int = 0):
+                 so_rcvbuf: int = 0, offload: bool = False):
         address = connect or bind
         if address is None:
             raise ValueError("a transport needs an address to bind to, to connect to, or both")
@@ -302,6 +381,10 @@ class UdpTransport(DatagramTransport):
         self.transport.connected = connect is not None
         self.transport.send = _send
         self.transport.receive = _receive
+        self.offload = offload and _has_offload(sock)
+        if self.offload:
+            self.transport.send = _send_segmented
+            self.transport.coalesced = True
 
     def set_loss(self, *, drop: float = 0.0, duplicate: float = 0.0, reorder: float = 0.0, seed: int = 1,
                  mask: int = 0xFFFF, direction: str = "both") -> None:
@@ -312,6 +395,12 @@ class UdpTransport(DatagramTransport):
         """
         if direction not in ("receive", "send", "both"):
             raise ValueError(f"direction={direction!r} must be receive, send or both")
+        if self.offload:
+            # The interceptor hits single datagrams.
+            self.socket.setsockopt(SOL_UDP, UDP_GRO, 0)
+            self.transport.send = _send
+            self.transport.coalesced = False
+            self.offload = False
         if direction != "send":
             _arm(cython.address(self.transport.incoming), drop, duplicate, reorder, seed, mask)
         if direction != "receive":
@@ -325,6 +414,17 @@ class UdpTransport(DatagramTransport):
         """Close the socket. Only when no agent has it any more."""
         self.transport.fd = -1
         self.socket.close()
+
+
+def _has_offload(sock) -> bool:
+    """Whether the kernel splits what is sent (Linux 4.18) and joins what arrives (5.0); turns the joining on."""
+    try:
+        sock.setsockopt(SOL_UDP, UDP_SEGMENT, 1400)
+        sock.setsockopt(SOL_UDP, UDP_SEGMENT, 0)    # each send says its own size
+        sock.setsockopt(SOL_UDP, UDP_GRO, 1)
+    except OSError:
+        return False
+    return True
 
 
 @cython.cfunc

@@ -1,0 +1,69 @@
+"""A benchmark made tiny: every step of a run happens, and nothing is left behind. Its figures mean nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+DEADLINE_S = 200
+
+pytestmark = pytest.mark.timeout(DEADLINE_S + 60)
+
+
+def start(directory, *arguments):
+    return subprocess.Popen(
+        [sys.executable, "-u", "-m", "benchmarks", "--max-rounds", "1", "--json", f"{directory}/out.json", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": directory},
+    )
+
+
+def processes_that_name(directory):
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            command = path.read_text()
+        except OSError:
+            continue
+        if directory in command:
+            found.append(command.replace("\0", " "))
+    return found
+
+
+def test_a_tiny_run_has_every_sample_in_its_results(aeron_dir):
+    process = start(
+        aeron_dir, "--samples", "1", "--scale", "0.001", "--rows", "ipc,ipc-rtt,udp-rtt,start,context",
+        "--peers", "pillion,pillion-invoker,udp,tcp",
+    )  # fmt: skip
+    out, err = process.communicate(timeout=DEADLINE_S)
+    assert (process.returncode, err) == (0, ""), out
+    results = json.loads(Path(aeron_dir, "out.json").read_text())
+    samples = {row["name"]: row["peers"] for row in results["rows"]}
+    assert list(samples) == ["ipc", "ipc-rtt", "udp-rtt", "start", "context"]
+    assert set(samples["ipc"]) == {"pillion", "tcp"}
+    assert set(samples["udp-rtt"]) == {"pillion", "pillion-invoker", "udp", "tcp"}
+    assert all(peer["median"] > 0 for row in samples.values() for peer in row.values())
+    assert "pillion-invoker" in out
+    assert os.listdir(aeron_dir) == ["out.json"]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_leaves_nothing_behind(aeron_dir, number, code):
+    process = start(aeron_dir, "--samples", "1", "--rows", "ipc-rtt", "--peers", "pillion", "--scale", "1000")
+    while not any(" ping " in command for command in processes_that_name(aeron_dir)):
+        assert process.poll() is None, process.communicate()
+    process.send_signal(number)
+    process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == code
+    assert os.listdir(aeron_dir) == []
+    assert processes_that_name(aeron_dir) == []
