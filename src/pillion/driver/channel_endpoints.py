@@ -77,6 +77,8 @@ class SendChannelEndpoint(ChannelEndpoint):
     ) -> None:
         super().__init__(services, channel, channel_text, registration_id)
         self.publications: set[NetworkStream] = set()
+        #: Publications of which the log is being made: they keep it open.
+        self.expected = 0
         self.transport = transport
         # Unconnected, a socket hears from any peer, and each send has to say where to.
         self.is_connected = services.settings.connect_enabled
@@ -283,7 +285,7 @@ class Endpoints:
     # ---- closing --------------------------------------------------------------------------------
 
     def close_unused_send(self, endpoint: SendChannelEndpoint) -> None:
-        if not endpoint.publications and not endpoint.is_closing:
+        if not endpoint.publications and not endpoint.expected and not endpoint.is_closing:
             endpoint.mark_closing()
             assert endpoint.native is not None
             self.services.plane.remove_send_endpoint(endpoint.native)

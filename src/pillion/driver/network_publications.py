@@ -249,11 +249,20 @@ class NetworkPublications:
         spec.os_default_socket_rcvbuf_length = buffers.default_rcvbuf
         spec.os_max_socket_sndbuf_length = buffers.max_sndbuf
         spec.os_max_socket_rcvbuf_length = buffers.max_rcvbuf
-        log, available = yield partial(
-            services.log_files.create, "publications", command.correlation_id, spec
-        )
+        if endpoint is not None:
+            endpoint.expected += 1  # its last publication may go meanwhile
+        try:
+            log, available = yield partial(
+                services.log_files.create, "publications", command.correlation_id, spec
+            )
+        except Exception:
+            if endpoint is not None:
+                endpoint.expected -= 1
+                self.endpoints.close_unused_send(endpoint)
+            raise
+        if endpoint is not None:
+            endpoint.expected -= 1
         services.log_was_created(len(log.file), available, log.path)
-        made = endpoint is None
         try:
             if endpoint is None:
                 endpoint = yield from self._open(channel, command)
@@ -262,7 +271,7 @@ class NetworkPublications:
             )
         except Exception:
             services.delete_log(log.path, len(log.file), [log])
-            if made and endpoint is not None:
+            if endpoint is not None:
                 self.endpoints.close_unused_send(endpoint)
             raise
         self.index.add_network(stream)
