@@ -3,6 +3,9 @@ from typing import NamedTuple
 
 from pillion.memory.mapped_file import MappedFile
 
+MAX_TEXT_LENGTH: int
+MAX_ALIKE: int
+
 class ErrorRecord(NamedTuple):
     count: int  # type: ignore[assignment]  # a field over the method of `tuple`
     first_ms: int
