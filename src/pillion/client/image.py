@@ -10,9 +10,8 @@ counter to somebody else, so nothing is stored in one whose registration id has 
 from __future__ import annotations
 
 import cython
-from cython.cimports.cpython.ref import Py_REFCNT
 from cython.cimports.libc.stdint import int32_t, int64_t, uint8_t
-from cython.cimports.pillion.client.fragment import FragmentBuffer, Header
+from cython.cimports.pillion.client.fragment import FragmentBuffer, Header, is_shared
 from cython.cimports.pillion.memory.assertions import pillion_assert
 from cython.cimports.pillion.memory.atomics import (
     load_acquire_i32,
@@ -133,10 +132,10 @@ class Image:
 
     def _prepare(self, frame, length):
         """Point buffer and header at a frame; fresh ones if the handler kept the last."""
-        if self.buffer is None or Py_REFCNT(self.buffer) > 1:
+        if self.buffer is None or is_shared(cython.cast(cython.p_void, self.buffer)):
             self.buffer = FragmentBuffer.__new__(FragmentBuffer)
             self.buffer.owner = self.log_buffer
-        if self.header is None or Py_REFCNT(self.header) > 1:
+        if self.header is None or is_shared(cython.cast(cython.p_void, self.header)):
             self.header = Header.__new__(Header)
             self.header.owner = self.log_buffer
             self.header.context = self
