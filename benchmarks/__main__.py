@@ -98,7 +98,15 @@ def _conditions(args: argparse.Namespace) -> tuple[Conditions, Probe]:
         "java": dict(args.c_setting),
     }
     conditions = Conditions(
-        probe.read, cpus, args.pin, threading, settings, scale=args.scale, rate=args.rate, idle_s=args.idle_seconds
+        probe.read,
+        cpus,
+        args.pin,
+        threading,
+        settings,
+        term=args.term,
+        scale=args.scale,
+        rate=args.rate,
+        idle_s=args.idle_seconds,
     )
     return conditions, probe
 
@@ -174,6 +182,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--write-docs", action="store_true", help=f"put the tables into {report.PAGE.name} of the documentation")
     add("--plot", type=Path, metavar="FILE", help="draw the samples (needs matplotlib)")
     add("--scale", type=float, default=1.0, metavar="X", help="multiply the number of messages")
+    add("--term", default="", metavar="LENGTH", help="term length of all streams, such as 1m (default: by row)")
     add("--rate", type=float, default=0.0, metavar="N", help="round trips a second, timed from when they were due")
     add("--idle-seconds", type=float, default=10.0, metavar="S", help="of the idle rows (default: %(default)s)")
     add(

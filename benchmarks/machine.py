@@ -12,6 +12,7 @@ from typing import Any
 from benchmarks.measuring import Conditions, versions
 from benchmarks.peers.base import ROOT, Peer
 from benchmarks.probe import NEAR_BELOW_NS, Probe
+from benchmarks.rows import IPC_TERM, UDP_TERM
 
 CLIENTS_WAIT = "clients as the row says"
 DRIVERS_WAIT = {
@@ -33,6 +34,7 @@ def describe(peers: Sequence[Peer], conditions: Conditions, probe: Probe) -> dic
         "pinned": conditions.pins,
         "driver_threading": conditions.threading_mode,
         "driver_settings": conditions.driver_settings,
+        "term_length": conditions.term or f"{IPC_TERM} in shared memory, {UDP_TERM} over UDP",
         "scale": conditions.scale,
         "rate": conditions.rate,
         "probe": probe.reason or f"processors {probe.cpus[0]} and {probe.cpus[1]}; near is below {NEAR_BELOW_NS:g} ns",

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.peers.base import ROOT, DriverKind, Peer
-from benchmarks.processes import DEADLINE_S, PeerFailure, Process
+from benchmarks.process import DEADLINE_S, PeerFailure, Process
 from benchmarks.rows import Row
 
 STREAM, PONG_STREAM = 1001, 1002
@@ -40,6 +40,8 @@ class Conditions:
     threading_mode: dict[str, str] = field(default_factory=dict)
     #: AERON_... variables by kind of driver.
     driver_settings: dict[str, dict[str, str]] = field(default_factory=dict)
+    #: Term length of all measured streams; "" is each row's own.
+    term: str = ""
     scale: float = 1.0
     rate: float = 0.0
     idle_s: float = 10.0
@@ -121,7 +123,7 @@ class Sampler:
 
     def _options(self, directory: Path, ports: tuple[int, int]) -> dict[str, Any]:
         row, scale = self.row, self.conditions.scale
-        there, back = row.channels(ports)
+        there, back = row.channels(ports, self.conditions.term)
         return {
             "dir": str(directory),
             "channel": there,

@@ -36,6 +36,7 @@ def format_settings(machine: dict[str, Any]) -> list[str]:
         f"counts times {machine['scale']:g}; round trips "
         + (f"at {machine['rate']:g} a second" if machine["rate"] else "one after the other"),
     ]
+    lines.append(f"terms: {machine['term_length']}")
     for kind, settings in machine["driver_settings"].items():
         if settings:
             lines.append(f"{kind} driver: {', '.join(f'{name}={value}' for name, value in settings.items())}")

@@ -54,13 +54,15 @@ class Row:
             return "from starting the process until the directory's cnc.dat says that the driver is ready"
         return "CPU time of the driver's process, user and system, while 100 connected streams are idle"
 
-    def channels(self, ports: tuple[int, int]) -> tuple[str, str]:
-        """The channel there and the channel back."""
+    def channels(self, ports: tuple[int, int], term: str = "") -> tuple[str, str]:
+        """The channel there and the channel back; `term` in place of the usual term length."""
+        if self.kind == "idle":
+            term = "64k"
         if self.media == "ipc":
-            term = "64k" if self.kind == "idle" else IPC_TERM
-            return (f"aeron:ipc?term-length={term}",) * 2
-        term = "64k" if self.kind == "idle" else UDP_TERM
-        there, back = (f"aeron:udp?endpoint=127.0.0.1:{port}|term-length={term}|mtu={MTU}" for port in ports)
+            return (f"aeron:ipc?term-length={term or IPC_TERM}",) * 2
+        there, back = (
+            f"aeron:udp?endpoint=127.0.0.1:{port}|term-length={term or UDP_TERM}|mtu={MTU}" for port in ports
+        )
         return there, back
 
 

@@ -135,7 +135,7 @@ def _sample(row: Row, peer: Peer, number: int, measured: Any, plan: Plan) -> Sam
 
 def _line(row: Row, sample: Sample) -> str:
     readings = (sample.probe_before_ns, sample.probe_after_ns)
-    before, after = ("-" if reading is None else f"{reading:,.0f}" for reading in readings)
+    before, after = ("-" if ns is None else f"{ns:.0f}" if ns < 1e6 else "over 1e6" for ns in readings)
     tail = ""
     if "p99_us" in sample.detail:
         tail = f"  p99 {sample.detail['p99_us']:,.1f}  p99.9 {sample.detail['p99.9_us']:,.1f}"

@@ -188,7 +188,8 @@ def test_the_reports_name_every_sample_that_was_compared_and_every_absence():
     machine = {
         "processors": [0, 1], "processor": "a processor", "memory_gib": 8.0, "kernel": "Linux", "commit": "abc",
         "load_at_start": [0.0, 0.0, 0.0], "driver_threading": {"pillion": "shared", "c": ""}, "pinned": False,
-        "scale": 1.0, "rate": 0.0, "driver_settings": {"pillion": {"AERON_MTU_LENGTH": "8k"}}, "probe": "none",
+        "scale": 1.0, "rate": 0.0, "term_length": "16m", "probe": "none",
+        "driver_settings": {"pillion": {"AERON_MTU_LENGTH": "8k"}},
         "peers": {"a": {"title": "A", "versions": {"python": "3.11"}, "waits": "it spins"}},
     }  # fmt: skip
     results = {"date": "today", "pillion": "0.1.0", "machine": machine, "warnings": ["it was busy"], "rows": [found]}
@@ -207,6 +208,12 @@ def test_every_row_has_peers_that_can_do_it():
             assert ALL[name].takes_part_in(each.kind, each.media), f"{name} cannot do {each.name}"
         assert {name for pair in each.compared for name in pair} <= set(each.peers)
         assert each.work
+
+
+def test_every_channel_says_its_term_length():
+    assert row(media="ipc").channels((1, 2), "1m") == ("aeron:ipc?term-length=1m",) * 2
+    there, back = row(media="udp").channels((1, 2))
+    assert ("127.0.0.1:1|term-length=4m|mtu=1408" in there, "127.0.0.1:2|" in back) == (True, True)
 
 
 def test_a_driver_is_ready_once_its_version_is_there(tmp_path):
