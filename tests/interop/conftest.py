@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from drivers import SHORT_TIMEOUTS, Driver, DriverFactory, SharedDrivers, require
-
 from processes import PATIENT_TIMEOUTS
 
 

@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import pytest
+from processes import Process, absence, wait_until
 
 import pillion
 from pillion.errors import DriverTimeoutError
-from processes import Process, absence, wait_until
 
 KINDS = ("pillion", "c", "java")
 SHORT_TIMEOUTS = {

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from processes import Process, wait_until
 from streams import channel_of
 
 import pillion
 from pillion.errors import DriverTimeoutError
 from pillion.protocol.ids import CounterType
-from processes import Process, wait_until
 
 # Client liveness and image liveness are 2 s, and each waits for a timer of 0.1 s; the rest is
 # for a busy machine.

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 from drivers import Driver
+from processes import PATIENT_TIMEOUTS, wait_until
 
 import pillion
 from pillion.client.client import is_driver_active
 from pillion.errors import ChannelError, ClosedError, ErrorCode, ForkedError, RegistrationError
-from processes import PATIENT_TIMEOUTS, wait_until
 
 pytestmark = pytest.mark.interop
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from drivers import KINDS, SharedDrivers, require
+from processes import PATIENT_TIMEOUTS, absence
 from wire_capture import DATA_HEADER, LOCALHOST, TYPE_DATA, Conversation, Datagram, Frame, decode, require_tshark
 from wire_exchanges import (
     EXCHANGES,
@@ -34,8 +35,6 @@ from wire_exchanges import (
     Stream,
     type_of,
 )
-
-from processes import PATIENT_TIMEOUTS, absence
 
 pytestmark = pytest.mark.interop
 

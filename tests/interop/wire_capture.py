@@ -21,7 +21,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-
 from processes import wait_until
 
 LOCALHOST = "127.0.0.1"

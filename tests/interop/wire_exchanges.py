@@ -14,11 +14,11 @@ from types import TracebackType
 from typing import Self
 
 from drivers import Driver
+from processes import wait_until
 from wire_capture import DATA_HEADER, LOCALHOST, TYPE_DATA, Datagram, Relay
 
 import pillion
 from pillion.protocol.ids import CounterType
-from processes import wait_until
 
 STREAM_ID = 1001
 SESSION_ID = 0x12345678
