@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 HERE = Path(__file__).resolve().parent
 DEFAULT_MIB = 64
 # Terms that fit beside each other into the 64 MB of /dev/shm that containers have.
-IPC_CHANNEL = "aeron:ipc?term-length=4m|mtu=8k"
+IPC_CHANNEL = "aeron:ipc?term-length=8m|mtu=65504"
 UDP_CHANNEL = "aeron:udp?endpoint=127.0.0.1:{port}|term-length=4m|mtu=8k"
 FAULTS = "drop=0.03|duplicate=0.01|reorder=0.01|seed=1"
 FAULT_TYPES = "0x2"  # data frames; control frames get through, as they are few
