@@ -15,7 +15,6 @@ from pillion.errors import ErrorCode
 from pillion.parameters import MAX_MTU_LENGTH, MAX_RESEND, check_size
 from pillion.units import INT32_MAX, INT32_MIN, KIB, parse_int, parse_size
 
-NO_CORRELATION = -1
 # What the reference takes for the smallest frame that carries anything.
 LARGER_THAN_HEADER = 64
 SHORTEST_DEFAULT_TERM = 256 * KIB
@@ -90,7 +89,9 @@ def publication_params(
 
     `room` is what the file system has left, in bytes, for a term length that nobody gave.
     """
-    _refuse_later_features(uri)
+    if "response-correlation-id" in uri or uri.has_control_mode_response:
+        raise not_supported("a response channel (control-mode=response, response-correlation-id)", uri)
+    _refuse_udp_extensions(uri)
     given_term = uri.get_with("term-length", parse_term_length, None)
     given_mtu = uri.get_with("mtu", _parse_mtu, None)
     if tagged is not None:
@@ -125,11 +126,7 @@ def publication_params(
 def subscription_params(uri: ChannelUri, settings: DriverSettings) -> SubscriptionParams:
     if uri.is_udp and uri.has_control_mode_response:
         raise not_supported("control-mode=response (response channels)", uri)
-    if uri.is_udp:
-        _ = uri.timestamp_offsets()
-        _refuse_timestamps(uri)
-        if uri.get_bool("ats", False):
-            raise uri.error("ats", "needs an authenticated transport, which this driver has not")
+    _refuse_udp_extensions(uri)
     return SubscriptionParams(
         session_id=uri.get_with("session-id", lambda t: parse_int(t, INT32_MIN, INT32_MAX), None),
         reliable=uri.get_bool("reliable", settings.reliable_stream),
@@ -143,20 +140,16 @@ def subscription_params(uri: ChannelUri, settings: DriverSettings) -> Subscripti
     )
 
 
-def _refuse_later_features(uri: ChannelUri) -> None:
-    if "response-correlation-id" in uri or uri.has_control_mode_response:
-        raise not_supported("a response channel (control-mode=response, response-correlation-id)", uri)
-    if uri.is_udp:
-        _ = uri.timestamp_offsets()
-        _refuse_timestamps(uri)
-        if uri.get_bool("ats", False):
-            raise uri.error("ats", "needs an authenticated transport, which this driver has not")
-
-
-def _refuse_timestamps(uri: ChannelUri) -> None:
+def _refuse_udp_extensions(uri: ChannelUri) -> None:
+    """Timestamps and authentication, which IPC ignores."""
+    if not uri.is_udp:
+        return
+    _ = uri.timestamp_offsets()  # wrong ones are wrong before they are not supported
     for name in ("media-rcv-ts-offset", "channel-rcv-ts-offset", "channel-snd-ts-offset"):
         if name in uri:
             raise not_supported(f"{name} (timestamps in messages)", uri)
+    if uri.get_bool("ats", False):
+        raise uri.error("ats", "needs an authenticated transport, which this driver has not")
 
 
 def refuse_unsupported_addressing(uri: ChannelUri, *, is_subscription: bool) -> None:

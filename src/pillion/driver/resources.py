@@ -20,6 +20,7 @@ from pillion.memory.mapped_file import free_space
 
 Call = Callable[[], Any]
 Done = Callable[[Any, Exception | None], None]
+Outcome = tuple[Done, Any, Exception | None]
 
 
 class Resources(Protocol):
@@ -39,18 +40,13 @@ class InlineResources:
     """Runs each call at once, in the caller's thread: for simulations."""
 
     def __init__(self) -> None:
-        self._finished: deque[tuple[Done, Any, Exception | None]] = deque()
+        self._finished: deque[Outcome] = deque()
 
     def submit(self, call: Call, done: Done) -> None:
         self._finished.append((done, *_outcome(call)))
 
     def drain(self) -> int:
-        count = 0
-        while self._finished:
-            done, result, error = self._finished.popleft()
-            done(result, error)
-            count += 1
-        return count
+        return _hand_out(self._finished)
 
     def close(self) -> None:
         self.drain()
@@ -63,7 +59,7 @@ class ThreadResources:
         self._wake = wake
         self._name = name
         self._calls: queue.SimpleQueue[tuple[Call, Done] | None] = queue.SimpleQueue()
-        self._finished: deque[tuple[Done, Any, Exception | None]] = deque()
+        self._finished: deque[Outcome] = deque()
         self._thread: threading.Thread | None = None
 
     def submit(self, call: Call, done: Done) -> None:
@@ -85,12 +81,7 @@ class ThreadResources:
             self._wake()
 
     def drain(self) -> int:
-        count = 0
-        while self._finished:
-            done, result, error = self._finished.popleft()
-            done(result, error)
-            count += 1
-        return count
+        return _hand_out(self._finished)
 
     def close(self) -> None:
         if self._thread is not None:
@@ -98,6 +89,15 @@ class ThreadResources:
             self._thread.join()
             self._thread = None
         self.drain()
+
+
+def _hand_out(finished: deque[Outcome]) -> int:
+    count = 0
+    while finished:
+        done, result, error = finished.popleft()
+        done(result, error)
+        count += 1
+    return count
 
 
 def _outcome(call: Call) -> tuple[Any, Exception | None]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pillion.address import EndpointAddress, is_multicast
 from pillion.channel import ChannelUri
 from pillion.driver.refusal import Refusal, not_supported
+from pillion.driver.udp import transport
 from pillion.errors import ErrorCode
 from pillion.protocol.ids import SystemCounter
 
@@ -146,5 +147,4 @@ def _packed(host: str) -> bytes:
 
 def format_address(address: Address) -> str:
     """`host:port`, an IPv6 host in brackets."""
-    host, port = address[0], address[1]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return transport.format_address(*address)
