@@ -26,6 +26,29 @@ def test_every_message_arrives_once_and_in_order(client: Client, exclusive: bool
     assert transfer(publication, subscription, wanted) == wanted
 
 
+def test_what_a_handler_keeps_stays_its_own(client: Client) -> None:
+    subscription = client.add_subscription("aeron:ipc", STREAM)
+    publication = client.add_exclusive_publication("aeron:ipc", STREAM)
+    wait_until(lambda: publication.is_connected, "connected")
+    ends = [publication.send(b"%03d" % number, reserved_value=number) for number in range(200)]
+    seen = 0
+    buffers, headers = {}, {}
+
+    def handler(buffer: pillion.FragmentBuffer, header: pillion.Header) -> None:
+        nonlocal seen
+        if seen % 3 == 0:
+            buffers[seen] = buffer
+        if seen % 4 == 0:
+            headers[seen] = [header, header]
+        seen += 1
+
+    wait_until(lambda: subscription.poll(handler, 7) >= 0 and seen == 200, "all of them")
+    assert {number: bytes(buffer) for number, buffer in buffers.items()} == {n: b"%03d" % n for n in range(0, 200, 3)}
+    for number, (header, _) in headers.items():
+        assert (header.reserved_value, header.position) == (number, ends[number])
+    assert all(header.context is subscription.images[0] for header, _ in headers.values())
+
+
 def test_a_publication_is_connected_while_somebody_subscribes(client: Client) -> None:
     publication = client.add_publication("aeron:ipc", STREAM)
     assert not publication.is_connected

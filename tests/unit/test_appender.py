@@ -212,6 +212,30 @@ def test_many_terms_through_the_wrap_of_ids(tmp_path: Path, exclusive: bool, ini
     assert writer.publication.position == position == writer.log.buffer.producer_position
 
 
+@pytest.mark.parametrize("start", [0, 2**30 - 2 * TERM, 2**45, 2**46 - 2 * TERM])
+def test_a_position_kept_does_not_change(tmp_path: Path, exclusive: bool, start: int) -> None:
+    """Around where the int of a position gets another digit: the int returned is made anew only for who keeps it."""
+    initial = 7
+    term_id = (initial + start // TERM + 2**31) % 2**32 - 2**31
+    writer = new_writer(tmp_path, exclusive=exclusive, initial_term_id=initial, term_id=term_id, term_offset=0)
+    offer = writer.publication.offer
+    kept: list[int] = []
+    clean = last = start
+    while last < start + 4 * TERM:
+        result = offer(bytes(480))
+        if result == ADMIN_ACTION:
+            clean = writer.log.buffer.clean(clean, writer.publication.position - TERM)
+            continue
+        assert result == writer.publication.position > last
+        last = result + 0
+        if last // 512 % 3 == 0:
+            kept.append(result)
+        # One that has no name, and is an element for a moment.
+        assert [offer(b"")][0] in (ADMIN_ACTION, last + 32)
+    assert len(kept) > 10
+    assert kept == sorted(set(kept))
+
+
 # ---- the largest position -------------------------------------------------------------------------------------------
 
 

@@ -3,15 +3,6 @@ from libc.stdint cimport int32_t, int64_t, uint8_t
 from pillion.protocol.frames cimport DataHeader
 
 
-cdef extern from *:
-    """
-    /* A macro of ours because an object argument would count as one more holder. */
-    static inline int pillion_is_shared(void *object) { return Py_REFCNT((PyObject *) object) > 1; }
-    """
-    # Whether anybody but the attribute it was read from holds the object.
-    bint is_shared "pillion_is_shared"(void* object)
-
-
 @cython.final
 @cython.freelist(64)
 cdef class FragmentBuffer:

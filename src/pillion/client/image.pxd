@@ -27,8 +27,8 @@ cdef class Image:
     cdef FragmentBuffer buffer
     cdef Header header
     cdef int _enter(self) except -1
-    cdef int _prepare(self, uint8_t* frame, int32_t length) except -1
+    cdef FragmentBuffer _new_buffer(self)
+    cdef Header _new_header(self)
     cdef int64_t _position(self) except -1
     cdef void _store(self, int64_t position) noexcept
     cdef int walk(self, object handler, int limit, int64_t limit_position, bint controlled) except -1
-    cpdef int poll(self, object handler, int fragment_limit=*) except -1

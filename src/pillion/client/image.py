@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import cython
 from cython.cimports.libc.stdint import int32_t, int64_t, uint8_t
-from cython.cimports.pillion.client.fragment import FragmentBuffer, Header, is_shared
+from cython.cimports.pillion.client.fragment import FragmentBuffer, Header
+from cython.cimports.pillion.client.reuse import PyVectorcall_Function, call_two, is_held_by_more, vectorcallfunc
 from cython.cimports.pillion.memory.assertions import pillion_assert
 from cython.cimports.pillion.memory.atomics import (
     load_acquire_i32,
@@ -130,25 +131,24 @@ class Image:
             # Release: what was read before is read before the driver may overwrite it.
             store_release_i64(self.position_address, position)
 
-    def _prepare(self, frame, length):
-        """Point buffer and header at a frame; fresh ones if the handler kept the last."""
-        if self.buffer is None or is_shared(cython.cast(cython.p_void, self.buffer)):
-            self.buffer = FragmentBuffer.__new__(FragmentBuffer)
-            self.buffer.owner = self.log_buffer
-        if self.header is None or is_shared(cython.cast(cython.p_void, self.header)):
-            self.header = Header.__new__(Header)
-            self.header.owner = self.log_buffer
-            self.header.context = self
-            self.header.position_bits = self.log.position_bits
-            self.header.initial_term_id = self.log.initial_term_id
-            self.header.fragmented_frame_length = -1
-            self.header.end_term_offset = -1
-        self.buffer.data = frame + DATA_HEADER_LENGTH
-        self.buffer.length = length - DATA_HEADER_LENGTH
-        self.header.frame = cython.cast(cython.pointer(cython.const[DataHeader]), frame)
-        return 0
+    def _new_buffer(self):
+        self.buffer = FragmentBuffer.__new__(FragmentBuffer)
+        self.buffer.owner = self.log_buffer
+        return self.buffer
 
-    def poll(self, handler, fragment_limit=10):
+    def _new_header(self):
+        self.header = Header.__new__(Header)
+        self.header.owner = self.log_buffer
+        self.header.context = self
+        self.header.position_bits = self.log.position_bits
+        self.header.initial_term_id = self.log.initial_term_id
+        self.header.fragmented_frame_length = -1
+        self.header.end_term_offset = -1
+        return self.header
+
+    @cython.binding(False)
+    @cython.embedsignature.format('clinic')
+    def poll(self, handler, fragment_limit: cython.int = 10):
         """Deliver up to `fragment_limit` fragments to `handler(buffer, header)`; how many were.
 
         An exception of the handler leaves the position behind the fragment that raised it. A
@@ -199,6 +199,13 @@ class Image:
         length: int64_t
         aligned: int64_t
         action: cython.int
+        frame: cython.pointer(uint8_t)
+        call: vectorcallfunc = PyVectorcall_Function(handler)
+        buffer: FragmentBuffer = self.buffer
+        header: Header = self.header
+        if buffer is None:
+            buffer = self._new_buffer()
+            header = self._new_header()
         try:
             while count < limit and offset < end:
                 length = load_acquire_i32(term + offset)
@@ -210,11 +217,9 @@ class Image:
                         f"frame of {length} bytes at term offset {offset} leads out of its term: "
                         f"the log of image {self.correlation_id} is corrupt"
                     )
+                frame = term + offset
                 offset += aligned
-                if (
-                    cython.cast(cython.pointer(DataHeader), term + offset - aligned).type
-                    == TYPE_PAD
-                ):
+                if cython.cast(cython.pointer(DataHeader), frame).type == TYPE_PAD:
                     continue
                 if length < DATA_HEADER_LENGTH:
                     raise PillionError(
@@ -223,8 +228,15 @@ class Image:
                     )
                 count += 1
                 pillion_assert(length <= term_length - (offset - aligned), b"a fragment ends in its term")
-                self._prepare(term + offset - aligned, cython.cast(int32_t, length))
-                result = handler(self.buffer, self.header)
+                # The image and this frame hold them. Who else does keeps what it has: fresh ones then.
+                if is_held_by_more(cython.cast(cython.p_void, buffer), 2):
+                    buffer = self._new_buffer()
+                if is_held_by_more(cython.cast(cython.p_void, header), 2):
+                    header = self._new_header()
+                buffer.data = frame + DATA_HEADER_LENGTH
+                buffer.length = length - DATA_HEADER_LENGTH
+                header.frame = cython.cast(cython.pointer(cython.const[DataHeader]), frame)
+                result = call_two(call, handler, buffer, header)
                 if controlled and result is not None:
                     action = _action_of(result)
                     if action == ABORT:

@@ -23,8 +23,8 @@ cdef class _PublicationBase:
     cdef bint exclusive
     cdef bint revoking
     cdef ExclusiveState state
-    cdef int64_t _append(self, const Part* parts, int32_t count, int64_t total, int64_t reserved) noexcept nogil
-    cpdef object offer(self, object buffer, object reserved_value=*)
+    cdef object last_position           # returned by the last offer; the next one's if nobody kept it
+    cdef object _append(self, const Part* parts, int32_t count, int64_t total, int64_t reserved)
     cdef object _offer_slow(self, object buffer, object reserved_value)
     cdef object _offer_parts(self, tuple buffers, int64_t reserved)
     cdef object _closed_code(self)

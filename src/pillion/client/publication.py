@@ -21,6 +21,7 @@ from cython.cimports.cpython.buffer import (
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
 from cython.cimports.libc.stdint import int32_t, int64_t, uint8_t, uint16_t
 from cython.cimports.libc.stdlib import free, malloc
+from cython.cimports.pillion.client.reuse import become
 from cython.cimports.pillion.memory.appender import (
     Part,
     claim_abort,
@@ -54,6 +55,9 @@ BACK_PRESSURED = -2
 ADMIN_ACTION = -3
 CLOSED = -4
 MAX_POSITION_EXCEEDED = -5
+
+# The default of `reserved_value`: told by its identity, which is cheaper than its truth; another 0 takes the slow way.
+_NO_VALUE = cython.declare(object, 0)
 
 # How many forks led to this process: a claim belongs to the process it was made in.
 _generation = cython.declare(cython.int, 0)
@@ -121,13 +125,23 @@ class _PublicationBase:
             raise ForkedError(str(self.conductor.closed))
         return CLOSED
 
+    @cython.final
     def _append(self, parts, count, total, reserved):
         limit: int64_t = load_acquire_i64(self.limit_address)
+        position: int64_t
         if self.exclusive:
-            return exclusive_offer(cython.address(self.log), cython.address(self.state), limit, parts, count, total,
-                                   reserved)
-        return concurrent_offer(cython.address(self.log), limit, parts, count, total, reserved)
+            position = exclusive_offer(cython.address(self.log), cython.address(self.state), limit, parts, count,
+                                       total, reserved)
+        else:
+            position = concurrent_offer(cython.address(self.log), limit, parts, count, total, reserved)
+        if position < 0:
+            return position
+        if not become(cython.cast(cython.p_void, self.last_position), position):
+            self.last_position = position
+        return self.last_position
 
+    @cython.binding(False)
+    @cython.embedsignature.format('clinic')
     def offer(self, buffer, reserved_value=0):
         """Write one message: `bytes`, any contiguous buffer, or a list or tuple of buffers, joined.
 
@@ -138,7 +152,7 @@ class _PublicationBase:
         gets the buffer and returns one. Raises `ValueError` above `max_message_length` bytes.
         """
         part: Part
-        if PyBytes_CheckExact(buffer) and not reserved_value and not self.closed:
+        if PyBytes_CheckExact(buffer) and reserved_value is _NO_VALUE and not self.closed:
             part.data = cython.cast(cython.pointer(cython.const[uint8_t]), PyBytes_AS_STRING(buffer))
             part.length = PyBytes_GET_SIZE(buffer)
             if part.length <= self.log.max_message_length:

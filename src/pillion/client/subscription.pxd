@@ -16,4 +16,3 @@ cdef class Subscription:
     cdef object assembler               # of `messages`, with what it has not handed out yet
     cdef object waiting
     cdef int _poll_images(self, object handler, int limit, int64_t limit_position, bint controlled) except -1
-    cpdef int poll(self, object handler, int fragment_limit=*) except -1

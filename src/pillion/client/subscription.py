@@ -71,7 +71,9 @@ class Subscription:
         if self.conductor is not None:
             self.conductor.check_alive()
 
-    def poll(self, handler, fragment_limit=10):
+    @cython.binding(False)
+    @cython.embedsignature.format('clinic')
+    def poll(self, handler, fragment_limit: cython.int = 10):
         """Deliver up to `fragment_limit` fragments to `handler(buffer, header)`; how many were.
 
         Messages longer than a frame come in fragments: wrap the handler in a `FragmentAssembler`

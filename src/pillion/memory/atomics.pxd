@@ -24,6 +24,7 @@ cdef extern from *:
     { return __atomic_compare_exchange_n((int32_t *)p, &e, d, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); }
     static inline void pillion_fence_acquire(void) { __atomic_thread_fence(__ATOMIC_ACQUIRE); }
     static inline void pillion_fence_release(void) { __atomic_thread_fence(__ATOMIC_RELEASE); }
+    static inline void pillion_prefetch_write(const void *p) { __builtin_prefetch(p, 1, 3); }
     #if defined(__x86_64__) || defined(__i386__)
     static inline void pillion_pause(void) { __builtin_ia32_pause(); }
     #elif defined(__aarch64__)
@@ -51,3 +52,5 @@ cdef extern from *:
     void fence_acquire "pillion_fence_acquire"() noexcept nogil
     void fence_release "pillion_fence_release"() noexcept nogil
     void cpu_pause "pillion_pause"() noexcept nogil
+    # A hint: any address will do.
+    void prefetch_write "pillion_prefetch_write"(const void *p) noexcept nogil
