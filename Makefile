@@ -59,11 +59,13 @@ test: build peers $(VENV)/.checks
 
 test-assert: $(VENV)/.checks
 	PILLION_ASSERT=1 $(BIN)/python setup.py -q build --build-base $(ASSERTED) --build-lib $(ASSERTED)/lib
+	@$(BIN)/python -m compileall -q $(ASSERTED)/lib
 	PYTHONPATH=$(ASSERTED)/lib $(BIN)/python -c 'import pillion, sys; sys.exit("$(ASSERTED)" not in pillion.__file__)'
 	PYTHONPATH=$(CURDIR)/$(ASSERTED)/lib $(BIN)/python -m pytest -q -p no:cacheprovider $(OURS) $(PYTEST_ARGS)
 
 sanitize: $(VENV)/.checks
 	PILLION_SANITIZE=address,undefined $(BIN)/python setup.py -q build --build-base $(SANITIZED) --build-lib $(SANITIZED)/lib
+	@$(BIN)/python -m compileall -q $(SANITIZED)/lib
 	rm -rf $(REPORTS) && mkdir -p $(REPORTS)
 	$(SANITIZER_ENV) PYTHONPATH=$(CURDIR)/$(SANITIZED)/lib $(BIN)/python -m pytest -q -p no:cacheprovider --capture=sys $(OURS) $(PYTEST_ARGS)
 	@test -z "$$(ls $(REPORTS))" || { cat $(REPORTS)/*; exit 1; }

@@ -38,6 +38,7 @@ COMPILED_MODULES = [
     "pillion.driver.udp.simulated",
     "pillion.driver.queues",
     "pillion.driver.positions",
+    "pillion.driver.publisher_limit",
     "pillion.driver.idling",
     "pillion.driver.endpoints",
     "pillion.driver.streams",

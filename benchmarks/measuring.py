@@ -13,10 +13,11 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peers.base import ROOT, DriverKind, Peer
+from benchmarks.peers.base import DriverKind, Peer
 from benchmarks.process import DEADLINE_S, PeerFailure, Process
 from benchmarks.rows import Row
 
@@ -58,9 +59,12 @@ class Measured:
 
 
 def environment(settings: dict[str, str] | None = None) -> dict[str, str]:
-    """Ours, without anybody's Aeron settings; `pillion` is found from any directory."""
+    """Ours, without anybody's Aeron settings; from any directory, `pillion` is the one that is found here."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AERON_")}
-    kept["PYTHONPATH"] = str(ROOT / "src")
+    package = find_spec("pillion")
+    if package is None or package.origin is None:
+        raise ImportError("pillion is not installed here")
+    kept["PYTHONPATH"] = str(Path(package.origin).parents[1])
     return {**kept, **(settings or {})}
 
 

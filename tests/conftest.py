@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import signal
 import tempfile
 import threading
 import time
@@ -28,6 +29,9 @@ else:
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     )
     settings.load_profile("pillion")
+
+# A shell that runs this in the background has it ignore the interrupt; so would every process that a test interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long what a test has closed may take to be gone.
 LEAK_PATIENCE_S = 5.0

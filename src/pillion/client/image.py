@@ -10,7 +10,7 @@ counter to somebody else, so nothing is stored in one whose registration id has 
 from __future__ import annotations
 
 import cython
-from cython.cimports.libc.stdint import int32_t, int64_t, uint8_t
+from cython.cimports.libc.stdint import int64_t, uint8_t
 from cython.cimports.pillion.client.fragment import FragmentBuffer, Header
 from cython.cimports.pillion.client.reuse import PyVectorcall_Function, call_two, is_held_by_more, vectorcallfunc
 from cython.cimports.pillion.memory.assertions import pillion_assert

@@ -25,3 +25,8 @@ cdef Item* queue_claim(Queue* queue) noexcept nogil
 cdef void queue_publish(Queue* queue) noexcept nogil
 cdef Item* queue_peek(Queue* queue) noexcept nogil
 cdef void queue_release(Queue* queue) noexcept nogil
+
+# Carry out a command: False if it must wait for memory. `event.kind` is 0 if there is nothing to report.
+ctypedef bint (*CommandHandler)(void* agent, Item* command, Item* event) noexcept nogil
+
+cdef int queue_serve(Queue* commands, Queue* events, CommandHandler handle, void* agent) noexcept nogil

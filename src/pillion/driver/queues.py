@@ -51,3 +51,26 @@ def queue_peek(queue):
 def queue_release(queue):
     pillion_assert(queue.head < load_acquire_i64(cython.address(queue.tail)), b"only a published item is released")
     store_release_i64(cython.address(queue.head), queue.head + 1)
+
+
+def queue_serve(commands, events, handle, agent):
+    """Carry out the commands that have come, each with the event that answers it; how many there were."""
+    done: cython.int = 0
+    command: cython.pointer(Item)
+    event: cython.pointer(Item)
+    while True:
+        command = queue_peek(commands)
+        if command == cython.NULL:
+            return done
+        event = queue_claim(events)
+        if event == cython.NULL:
+            return done                             # the conductor is behind: this command waits
+        event.kind = 0
+        event.target = command.target
+        event.numbers[0] = command.numbers[0]
+        if not handle(agent, command, event):
+            return done
+        if event.kind:
+            queue_publish(events)
+        queue_release(commands)
+        done += 1

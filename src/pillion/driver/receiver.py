@@ -31,7 +31,7 @@ from cython.cimports.pillion.driver.dispatcher import change_interest, dispatch,
 from cython.cimports.pillion.driver.endpoints import collect_sockets, is_readable, look_at_sockets, report_errors
 from cython.cimports.pillion.driver.feedback import send_nak, send_rejection, send_status
 from cython.cimports.pillion.driver.positions import list_add, list_remove, positions_range
-from cython.cimports.pillion.driver.queues import Item, queue_claim, queue_peek, queue_publish, queue_release
+from cython.cimports.pillion.driver.queues import Item, queue_claim, queue_publish, queue_serve
 from cython.cimports.pillion.driver.streams import (
     MODE_DRAINING,
     MODE_SILENT,
@@ -308,14 +308,11 @@ def _handle_stream(agent: cython.pointer(Receiver), item: cython.pointer(Item),
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _handle(agent: cython.pointer(Receiver), item: cython.pointer(Item), event: cython.pointer(Item)) -> cython.bint:
-    """False if the command must wait for memory. `event.kind` is 0 if there is nothing to report."""
+def _handle(owner: cython.p_void, item: cython.pointer(Item), event: cython.pointer(Item)) -> cython.bint:
+    agent: cython.pointer(Receiver) = cython.cast(cython.pointer(Receiver), owner)
     endpoint: cython.pointer(ReceiveEndpointStruct) = cython.cast(cython.pointer(ReceiveEndpointStruct), item.target)
     first: int32_t = cython.cast(int32_t, item.numbers[0])
     second: int32_t = cython.cast(int32_t, item.numbers[1])
-    event.kind = 0
-    event.target = item.target
-    event.numbers[0] = item.numbers[0]
     if item.kind == COMMAND_ADD_ENDPOINT:
         if not list_add(cython.address(agent.endpoints), endpoint):
             return False
@@ -334,26 +331,6 @@ def _handle(agent: cython.pointer(Receiver), item: cython.pointer(Item), event: 
     else:
         return _handle_stream(agent, item, event)
     return True
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def _handle_commands(agent: cython.pointer(Receiver)) -> cython.int:
-    work: cython.int = 0
-    item: cython.pointer(Item)
-    event: cython.pointer(Item)
-    while True:
-        item = queue_peek(cython.address(agent.context.commands))
-        if item == cython.NULL:
-            return work
-        event = queue_claim(cython.address(agent.context.events))
-        if event == cython.NULL or not _handle(agent, item, event):
-            return work                             # the conductor is behind, or memory is out: this command waits
-        if event.kind:
-            queue_publish(cython.address(agent.context.events))
-        queue_release(cython.address(agent.context.commands))
-        work += 1
 
 
 @cython.cfunc
@@ -387,7 +364,7 @@ def receiver_do_work(agent):
     looked: cython.bint
     received_bytes: int64_t = 0
     track_cycle(cython.address(agent.context), RECEIVER_MAX_CYCLE, RECEIVER_CYCLES_EXCEEDED)
-    work = _handle_commands(agent)
+    work = queue_serve(cython.address(agent.context.commands), cython.address(agent.context.events), _handle, agent)
     looked = look_at_sockets(cython.address(agent.context.sockets))
     for index in range(agent.endpoints.count):
         if not looked or is_readable(cython.address(agent.context.sockets), index):

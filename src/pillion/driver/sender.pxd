@@ -27,7 +27,6 @@ cdef struct Sender:
     Batch batch
 
 cdef int sender_do_work(Sender* agent) noexcept nogil
-cdef int64_t publication_producer(NetworkStruct* pub) noexcept nogil
 cdef bint publication_at_end(NetworkStruct* pub) noexcept nogil
 cdef bint publication_has_subscribers(NetworkStruct* pub) noexcept nogil
 cdef void publication_set_connected(NetworkStruct* pub, bint connected) noexcept nogil

@@ -35,7 +35,15 @@ from cython.cimports.pillion.driver.context import (
 )
 from cython.cimports.pillion.driver.endpoints import collect_sockets
 from cython.cimports.pillion.driver.positions import list_add, list_remove, positions_range
-from cython.cimports.pillion.driver.queues import Item, queue_claim, queue_peek, queue_publish, queue_release
+from cython.cimports.pillion.driver.publisher_limit import (
+    PublisherLimit,
+    limit_end,
+    limit_observe,
+    limit_open,
+    limit_producer,
+    limit_shut,
+)
+from cython.cimports.pillion.driver.queues import Item, queue_serve
 from cython.cimports.pillion.driver.streams import RESEND_DELAYED, RESEND_IDLE, RESEND_LINGERING, NetworkStruct
 from cython.cimports.pillion.driver.udp.transport import MAX_SEGMENTS, Run, send_one
 from cython.cimports.pillion.memory.assertions import pillion_assert
@@ -43,12 +51,9 @@ from cython.cimports.pillion.memory.atomics import (
     load_acquire_i32,
     store_release_i32,
     store_release_i64,
-    store_release_u8,
 )
 from cython.cimports.pillion.memory.log_buffer import (
     compute_position,
-    log_clean,
-    log_producer_position,
     log_scan,
     partition_of_position,
     term_id_of_position,
@@ -74,20 +79,11 @@ RESEND_WINDOW_MULTIPLE = cython.declare(int64_t, 16)
 NOBODY = cython.declare(int64_t, 0x7FFFFFFFFFFFFFFF)
 
 
-def publication_producer(pub):
-    # The tail lies in memory that a client writes: an honest one is at most a term beyond the highest limit ever given.
-    position: int64_t = log_producer_position(pub.log)
-    if position < pub.sender_position:
-        position = pub.sender_position
-    if position > pub.highest_limit + pub.log.term_length:
-        position = pub.highest_limit + pub.log.term_length
-    return position & ~cython.cast(int64_t, 31)
-
-
 def publication_at_end(pub):
     """No more data will be sent: heartbeats say so, and nobody is let in any more."""
-    return pub.end_applied == END_REVOKED or (
-        pub.end_applied != END_OPEN and pub.sender_position >= publication_producer(pub))
+    if pub.end_applied == END_OPEN or pub.end_applied == END_REVOKED:
+        return pub.end_applied == END_REVOKED
+    return pub.sender_position >= limit_producer(cython.address(pub.limit), pub.sender_position)
 
 
 def publication_has_subscribers(pub):
@@ -352,45 +348,18 @@ def _expire_receivers(agent: cython.pointer(Sender), pub: cython.pointer(Network
     store_release_i32(cython.address(pub.live_receivers), pub.receiver_count)
 
 
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def _set_limit(pub: cython.pointer(NetworkStruct), limit: int64_t) -> cython.void:
-    pillion_assert(limit & 31 == 0, b"a publisher's limit is where a frame can begin")
-    pub.publisher_limit = limit
-    if limit > pub.highest_limit:
-        store_release_i64(cython.address(pub.highest_limit), limit)
-    # Release: the terms that this opens for writing were zeroed before.
-    store_release_i64(pub.pub_lmt, limit)
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def _apply_end(pub: cython.pointer(NetworkStruct), state: int32_t, producer: int64_t) -> cython.void:
-    _set_limit(pub, producer)
-    store_release_i64(cython.address(pub.log.metadata.end_of_stream_position), producer)
-    pub.end_applied = state
-    if state == END_REVOKED:
-        store_release_u8(cython.address(pub.log.metadata.is_publication_revoked), 1)
-        publication_set_connected(pub, False)
-
-
 def publication_update_limit(pub):
     """Move the publisher's limit along with what was sent and spied on, after zeroing what it opens."""
     smallest: int64_t = NOBODY
     largest: int64_t = 0
     slowest: int64_t = pub.sender_position
-    limit: int64_t
-    terms: int64_t
-    bits: int32_t = pub.log.position_bits
+    limit: cython.pointer(PublisherLimit) = cython.address(pub.limit)
     end_state: int32_t = load_acquire_i32(cython.address(pub.end_state))
     connected: cython.bint = publication_has_subscribers(pub)
     # Positions first: what was spied on was produced, so no honest position is held back by the producer's.
-    spied: cython.bint = positions_range(cython.address(pub.spies), pub.clean_position, NOBODY,
+    spied: cython.bint = positions_range(cython.address(pub.spies), limit.clean_position, NOBODY,
                                          cython.address(smallest), cython.address(largest))
-    producer: int64_t = publication_producer(pub)
-    store_release_i64(pub.pub_pos, producer)
+    producer: int64_t = limit_observe(limit, pub.sender_position)
     if spied:
         smallest = min(smallest, producer)
         largest = min(largest, producer)
@@ -399,27 +368,16 @@ def publication_update_limit(pub):
             pub.max_spy_position = largest
     store_release_i64(cython.address(pub.slowest_spy), smallest)
     if end_state != pub.end_applied:
-        _apply_end(pub, end_state, producer)
+        limit_end(limit, producer, end_state == END_REVOKED)
+        pub.end_applied = end_state
     publication_set_connected(pub, connected)
     if end_state != END_OPEN:
         return 0
+    # A term behind stays for retransmissions.
     if connected:
-        limit = slowest + pub.window
-        if limit > pub.publisher_limit:
-            pub.clean_position = log_clean(pub.log, pub.clean_position, slowest - pub.log.term_length)
-            pillion_assert(pub.clean_position <= slowest, b"nothing is zeroed that was not sent and spied on")
-            # Nobody may write where the term is not zero yet: three terms, one of them still being cleaned.
-            terms = (limit >> bits) - (pub.clean_position >> bits)
-            if terms < 2 or (terms == 2 and pub.clean_position & (pub.log.term_length - 1)):
-                # A writer below the limit fills its term, which had its place three terms ago.
-                pillion_assert((pub.clean_position >> bits) >= ((limit - 1) >> bits) - 2,
-                               b"the publisher's limit stays behind what is zeroed")
-                _set_limit(pub, limit)
-                return 1
-    elif pub.publisher_limit > pub.sender_position:
-        _set_limit(pub, pub.sender_position)
-        pub.clean_position = log_clean(pub.log, pub.clean_position, pub.sender_position - pub.log.term_length)
-        pillion_assert(pub.clean_position <= pub.sender_position, b"nothing is zeroed that was not sent")
+        return slowest + limit.window > limit.position and limit_open(limit, slowest, slowest - pub.log.term_length)
+    if limit.position > pub.sender_position:
+        limit_shut(limit, pub.sender_position, pub.sender_position - pub.log.term_length)
         return 1
     return 0
 
@@ -496,13 +454,10 @@ def _add_spy(pub: cython.pointer(NetworkStruct), position: cython.pointer(int64_
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _handle(agent: cython.pointer(Sender), item: cython.pointer(Item), event: cython.pointer(Item)) -> cython.bint:
-    """False if the command must wait for memory. `event.kind` is 0 if there is nothing to report."""
+def _handle(owner: cython.p_void, item: cython.pointer(Item), event: cython.pointer(Item)) -> cython.bint:
+    agent: cython.pointer(Sender) = cython.cast(cython.pointer(Sender), owner)
     pub: cython.pointer(NetworkStruct) = cython.cast(cython.pointer(NetworkStruct), item.target)
     position: cython.pointer(int64_t) = cython.cast(cython.pointer(int64_t), item.other)
-    event.kind = 0
-    event.target = item.target
-    event.numbers[0] = item.numbers[0]
     if item.kind == COMMAND_ADD_STREAM:
         return _add_publication(agent, pub)
     elif item.kind == COMMAND_REMOVE_STREAM:
@@ -527,33 +482,13 @@ def _handle(agent: cython.pointer(Sender), item: cython.pointer(Item), event: cy
     return True
 
 
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def _handle_commands(agent: cython.pointer(Sender)) -> cython.int:
-    work: cython.int = 0
-    item: cython.pointer(Item)
-    event: cython.pointer(Item)
-    while True:
-        item = queue_peek(cython.address(agent.context.commands))
-        if item == cython.NULL:
-            return work
-        event = queue_claim(cython.address(agent.context.events))
-        if event == cython.NULL or not _handle(agent, item, event):
-            return work                             # the conductor is behind, or memory is out: this command waits
-        if event.kind:
-            queue_publish(cython.address(agent.context.events))
-        queue_release(cython.address(agent.context.commands))
-        work += 1
-
-
 def sender_do_work(agent):
     work: cython.int
     index: int32_t
     at: int32_t
     sent_bytes: int64_t = 0
     track_cycle(cython.address(agent.context), SENDER_MAX_CYCLE, SENDER_CYCLES_EXCEEDED)
-    work = _handle_commands(agent)
+    work = queue_serve(cython.address(agent.context.commands), cython.address(agent.context.events), _handle, agent)
     agent.fell_short = False
     if agent.cursor >= agent.streams.count:
         agent.cursor = 0

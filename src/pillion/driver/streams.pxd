@@ -4,6 +4,7 @@
 # computes with, and what it publishes there is never read back.
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 from pillion.driver.positions cimport PointerList
+from pillion.driver.publisher_limit cimport PublisherLimit
 from pillion.driver.udp.transport cimport Address, DatagramTransport, Transport
 from pillion.memory.counters cimport CountersReader
 from pillion.memory.log_buffer cimport Log, LogBuffer
@@ -17,13 +18,8 @@ cdef enum:
 
 cdef struct IpcStruct:             # owner: stream conductor
     Log* log
-    int64_t* pub_pos
-    int64_t* pub_lmt
-    int64_t window
-    int64_t publisher_limit        # what pub_lmt says
-    int64_t highest_limit          # what it ever said (atomic: the conductor bounds the producer with it)
-    int64_t trip_limit
-    int64_t clean_position
+    PublisherLimit limit
+    int64_t trip_limit             # where the next move of the limit is worth it
     PointerList subscribers
     int32_t end_applied
     # agent -> conductor, atomics
@@ -58,17 +54,13 @@ cdef struct Resend:
 cdef struct NetworkStruct:         # owner: sender
     Log* log
     SendEndpointStruct* endpoint
-    int64_t* pub_pos
-    int64_t* pub_lmt
+    PublisherLimit limit
     int64_t* snd_pos
     int64_t* snd_lmt
     int64_t* snd_bpe
     int64_t* snd_naks
-    int64_t window
     int64_t sender_limit           # what snd_lmt says
     int32_t receiver_window        # of the last status message
-    int64_t publisher_limit        # what pub_lmt says
-    int64_t clean_position
     int64_t max_spy_position
     int64_t connection_timeout_ns
     int64_t last_send_ns           # data or heartbeat
@@ -92,7 +84,6 @@ cdef struct NetworkStruct:         # owner: sender
     int32_t end_applied
     # agent -> conductor, atomics
     int64_t sender_position        # what snd_pos says
-    int64_t highest_limit
     int64_t slowest_spy            # max int64 if there is none
     int32_t live_receivers
     int32_t spy_count

@@ -11,6 +11,7 @@ from cython.cimports.libc.stdint import int32_t, int64_t
 from cython.cimports.libc.stdlib import calloc, free
 from cython.cimports.libc.string import memcpy
 from cython.cimports.pillion.driver.positions import PointerList, list_add, list_free
+from cython.cimports.pillion.driver.publisher_limit import limit_init, limit_producer
 from cython.cimports.pillion.driver.udp.transport import ADDRESS_LENGTH, Address, DatagramTransport
 from cython.cimports.pillion.memory.atomics import (
     load_acquire_i32,
@@ -18,7 +19,7 @@ from cython.cimports.pillion.memory.atomics import (
     store_release_i32,
     store_release_i64,
 )
-from cython.cimports.pillion.memory.log_buffer import Log, LogBuffer, log_producer_position
+from cython.cimports.pillion.memory.log_buffer import LogBuffer
 from cython.cimports.pillion.memory.loss_report import LossReportEntry
 
 if not cython.compiled:
@@ -48,14 +49,6 @@ def _link(stream, handed_over: cython.bint, positions: cython.pointer(PointerLis
     return join_position
 
 
-@cython.cfunc
-def _producer(log: cython.pointer(Log), highest_limit: cython.pointer(int64_t)) -> int64_t:
-    # The limit is loaded after the position: an honest producer is never further than it allows.
-    position: int64_t = log_producer_position(log)
-    bound: int64_t = load_acquire_i64(highest_limit) + log.term_length
-    return min(max(position, 0), bound)
-
-
 class IpcPublication:
     """An IPC stream: publisher's position and limit, cleaning, consumers' positions."""
 
@@ -69,18 +62,11 @@ class IpcPublication:
         self.counters = counters
         stream: cython.pointer(IpcStruct) = self.stream
         stream.log = cython.address(log_buffer.log)
-        stream.pub_pos = _counter(counters, pub_pos_id)
-        stream.pub_lmt = _counter(counters, pub_lmt_id)
-        stream.window = window_length
-        position: int64_t = log_producer_position(stream.log)
-        stream.consumer_position = position
+        limit_init(cython.address(stream.limit), stream.log, _counter(counters, pub_pos_id),
+                   _counter(counters, pub_lmt_id), window_length)
+        stream.trip_limit = stream.limit.position
+        stream.consumer_position = stream.limit.position
         stream.slowest_position = NOBODY
-        stream.clean_position = position
-        stream.publisher_limit = position
-        stream.highest_limit = position
-        stream.trip_limit = position
-        store_release_i64(stream.pub_pos, position)
-        store_release_i64(stream.pub_lmt, position)
 
     def __dealloc__(self):
         if self.stream != cython.NULL:
@@ -108,7 +94,7 @@ class IpcPublication:
     @property
     def producer_position(self) -> int:
         """Where the next message is written."""
-        return _producer(self.stream.log, cython.address(self.stream.highest_limit))
+        return limit_producer(cython.address(self.stream.limit), 0)
 
     @property
     def has_subscribers(self) -> bool:
@@ -168,13 +154,12 @@ class NetworkPublication:
         stream: cython.pointer(NetworkStruct) = self.stream
         stream.log = cython.address(log_buffer.log)
         stream.endpoint = endpoint.endpoint
-        stream.pub_pos = _counter(counters, pub_pos_id)
-        stream.pub_lmt = _counter(counters, pub_lmt_id)
+        limit_init(cython.address(stream.limit), stream.log, _counter(counters, pub_pos_id),
+                   _counter(counters, pub_lmt_id), window_length)
         stream.snd_pos = _counter(counters, snd_pos_id)
         stream.snd_lmt = _counter(counters, snd_lmt_id)
         stream.snd_bpe = _counter(counters, snd_bpe_id)
         stream.snd_naks = _counter(counters, snd_naks_id)
-        stream.window = window_length
         stream.connection_timeout_ns = connection_timeout_ns
         stream.spies_simulate = spies_simulate_connection
         stream.signal_eos = signal_eos
@@ -182,16 +167,11 @@ class NetworkPublication:
         stream.resend_linger_ns = retransmit_linger_ns
         stream.session_id = stream.log.session_id
         stream.stream_id = stream.log.stream_id
-        position: int64_t = log_producer_position(stream.log)
-        stream.clean_position = position
+        position: int64_t = stream.limit.position
         stream.sender_position = position
         stream.sender_limit = position
-        stream.publisher_limit = position
-        stream.highest_limit = position
         stream.max_spy_position = position
         stream.slowest_spy = NOBODY
-        store_release_i64(stream.pub_pos, position)
-        store_release_i64(stream.pub_lmt, position)
         store_release_i64(stream.snd_pos, position)
         store_release_i64(stream.snd_lmt, position)
 
@@ -221,7 +201,7 @@ class NetworkPublication:
     @property
     def producer_position(self) -> int:
         """Where the next message is written."""
-        return _producer(self.stream.log, cython.address(self.stream.highest_limit))
+        return limit_producer(cython.address(self.stream.limit), 0)
 
     @property
     def has_receivers(self) -> bool:

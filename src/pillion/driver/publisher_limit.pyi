@@ -1,0 +1,1 @@
+# Nothing for ordinary Python: the functions of this module are the data plane's, declared in the `.pxd`.
