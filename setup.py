@@ -32,6 +32,7 @@ COMPILED_MODULES = [
     "pillion.client.fragment",
     "pillion.client.image",
     "pillion.client.assembler",
+    "pillion.client.claim",
     "pillion.client.publication",
     "pillion.client.subscription",
     "pillion.driver.udp.transport",

@@ -8,6 +8,7 @@ from pillion.version import __version__
 
 if TYPE_CHECKING:
     from pillion.client.assembler import FragmentAssembler
+    from pillion.client.claim import BufferClaim
     from pillion.client.client import Client
     from pillion.client.counter import Counter
     from pillion.client.fragment import FragmentBuffer, Header
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
         CLOSED,
         MAX_POSITION_EXCEEDED,
         NOT_CONNECTED,
-        BufferClaim,
         ExclusivePublication,
         Publication,
     )
@@ -33,7 +33,7 @@ _HOMES = {
     "ADMIN_ACTION": "client.publication",
     "BACK_PRESSURED": "client.publication",
     "BREAK": "client.image",
-    "BufferClaim": "client.publication",
+    "BufferClaim": "client.claim",
     "CLOSED": "client.publication",
     "COMMIT": "client.image",
     "CONTINUE": "client.image",

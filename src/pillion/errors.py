@@ -187,7 +187,8 @@ class RegistrationError(PillionError):
 
     `error_code` is its reason (`ErrorCode.UNKNOWN` for a code of a later version, whose number is
     `error_code_value`), `message` its own words. `command`, `channel` and `stream_id` tell what was
-    asked, where the client knows it. `RESOURCE_TEMPORARILY_UNAVAILABLE` is worth a retry.
+    asked, where the client knows it. `RESOURCE_TEMPORARILY_UNAVAILABLE` is worth a retry; the
+    calls that wait have tried for the driver timeout.
     """
 
     def __init__(

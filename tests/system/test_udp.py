@@ -39,6 +39,14 @@ def test_every_message_arrives_once_and_in_order(
     assert transfer(publication, subscription, wanted) == wanted
 
 
+def test_a_channel_can_be_added_again_at_once(client: Client) -> None:
+    """While the driver is still closing the socket of before, the client asks again."""
+    channel = channel_of(term_length="64k")
+    for _ in range(100):
+        client.add_subscription(channel, STREAM).close()
+        client.add_publication(channel, STREAM).close()
+
+
 @pytest.fixture
 def pair(
     start_driver: Callable[..., MediaDriver], connect: Callable[..., Client], tmp_path: Path

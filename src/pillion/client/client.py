@@ -91,10 +91,11 @@ class Client:
     def add_publication(self, channel: str, stream_id: int) -> Publication:
         """A publication shared with whoever adds the same channel and stream.
 
-        Waits for the driver's answer. Raises `RegistrationError` with the driver's reason and
+        Waits for the driver's answer, and asks again while the driver is still closing what the channel used before.
+        Raises `RegistrationError` with the driver's reason and
         code, `DriverTimeoutError`, `ClosedError`, and `ChannelError` for what is no channel.
         """
-        result: Publication = self._conductor.wait(self.async_add_publication(channel, stream_id))
+        result: Publication = self._conductor.obtain(lambda: self.async_add_publication(channel, stream_id))
         return result
 
     def add_exclusive_publication(self, channel: str, stream_id: int) -> ExclusivePublication:
@@ -102,7 +103,9 @@ class Client:
 
         Raises as `add_publication`.
         """
-        result: ExclusivePublication = self._conductor.wait(self.async_add_exclusive_publication(channel, stream_id))
+        result: ExclusivePublication = self._conductor.obtain(
+            lambda: self.async_add_exclusive_publication(channel, stream_id)
+        )
         return result
 
     def add_subscription(
@@ -117,8 +120,8 @@ class Client:
         The handlers get the image; those of `connect` are used where none is given, and None is
         none. Raises as `add_publication`.
         """
-        result: Subscription = self._conductor.wait(
-            self.async_add_subscription(channel, stream_id, on_available_image, on_unavailable_image)
+        result: Subscription = self._conductor.obtain(
+            lambda: self.async_add_subscription(channel, stream_id, on_available_image, on_unavailable_image)
         )
         return result
 

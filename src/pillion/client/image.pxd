@@ -29,6 +29,7 @@ cdef class Image:
     cdef int _enter(self) except -1
     cdef FragmentBuffer _new_buffer(self)
     cdef Header _new_header(self)
+    cdef inline bint _is_ours(self) noexcept
     cdef int64_t _position(self) except -1
     cdef void _store(self, int64_t position) noexcept
     cdef int walk(self, object handler, int limit, int64_t limit_position, bint controlled) except -1

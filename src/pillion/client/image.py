@@ -4,7 +4,8 @@
 Poll walks the frames of the current term from the subscriber position, loading each length with
 acquire, and stores the position with release when it is done, exception or not. One thread polls an
 image at a time. The position counter is ours only while the image is open: the driver gives a freed
-counter to somebody else, so nothing is stored in one whose registration id has changed.
+counter to somebody else, so one whose registration id has changed is neither read nor written, and there is nothing to
+poll until the client hears that the image is gone.
 """
 
 from __future__ import annotations
@@ -114,6 +115,13 @@ class Image:
         self.polling = True
         return 0
 
+    @cython.final
+    def _is_ours(self):
+        """Whether the position counter is still this image's, and was not freed and given to somebody else."""
+        return self.position_registration_id == load_acquire_i64(
+            cython.address(cython.cast(cython.pointer(CounterValue), self.position_address).registration_id)
+        )
+
     def _position(self):
         position: int64_t = load_plain_i64(self.position_address)
         if position < 0 or position & 31:
@@ -123,11 +131,8 @@ class Image:
         return position
 
     def _store(self, position):
-        if not self.closed and self.position_registration_id == load_acquire_i64(
-            cython.address(
-                cython.cast(cython.pointer(CounterValue), self.position_address).registration_id
-            )
-        ):
+        if not self.closed and self._is_ours():
+            self.final_position = position
             # Release: what was read before is read before the driver may overwrite it.
             store_release_i64(self.position_address, position)
 
@@ -178,7 +183,7 @@ class Image:
     def walk(self, handler, limit, limit_position, controlled):
         if not callable(handler):
             raise TypeError(f"handler {handler!r} is not callable")
-        if self.closed:
+        if self.closed or not self._is_ours():
             return 0
         position: int64_t = self._position()
         term_length: int64_t = self.log.term_length
@@ -265,7 +270,7 @@ class Image:
         limit: int64_t = block_length_limit
         if not callable(handler):
             raise TypeError(f"handler {handler!r} is not callable")
-        if self.closed:
+        if self.closed or not self._is_ours():
             return 0
         position: int64_t = self._position()
         term_length: int64_t = self.log.term_length
@@ -309,11 +314,13 @@ class Image:
     @property
     def position(self) -> int:
         """Position this subscriber has consumed to; the last one for a closed image."""
-        return self.final_position if self.closed else load_plain_i64(self.position_address)
+        if self.closed or not self._is_ours():
+            return self.final_position
+        return load_plain_i64(self.position_address)
 
     @position.setter
     def position(self, value: int):
-        if self.closed:
+        if self.closed or not self._is_ours():
             raise ClosedError("the image is closed")
         current: int64_t = self._position()
         end: int64_t = (current | (self.log.term_length - 1)) + 1
@@ -386,7 +393,7 @@ class Image:
     def _close(self):
         """By the conductor: the image is gone or the subscription was closed."""
         if not self.closed:
-            self.final_position = load_plain_i64(self.position_address)
+            self.final_position = self.position
             self.final_eos_position = self.end_of_stream_position
             self.final_eos = self.final_position >= self.final_eos_position
             self.final_revoked = self.is_publication_revoked

@@ -1,5 +1,4 @@
-cimport cython
-from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.stdint cimport int32_t, int64_t
 from pillion.memory.appender cimport ExclusiveState, Part
 from pillion.memory.log_buffer cimport Log, LogBuffer
 from pillion.memory.mapped_file cimport MappedFile
@@ -37,14 +36,3 @@ cdef class Publication(_PublicationBase):
 
 cdef class ExclusivePublication(_PublicationBase):
     pass
-
-
-@cython.no_gc_clear
-cdef class BufferClaim:
-    cdef LogBuffer owner
-    cdef uint8_t* frame
-    cdef int32_t length
-    cdef readonly int64_t position
-    cdef bint done
-    cdef int generation
-    cdef int _check(self) except -1

@@ -8,24 +8,21 @@ may be used from many threads at once, which the algorithm allows by itself; an
 
 from __future__ import annotations
 
-import os
 import time
 
 import cython
 from cython.cimports.cpython.buffer import (
     PyBUF_SIMPLE,
-    PyBuffer_FillInfo,
     PyBuffer_Release,
     PyObject_GetBuffer,
 )
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
-from cython.cimports.libc.stdint import int32_t, int64_t, uint8_t, uint16_t
+from cython.cimports.libc.stdint import int32_t, int64_t, uint8_t
 from cython.cimports.libc.stdlib import free, malloc
+from cython.cimports.pillion.client.claim import new_claim
 from cython.cimports.pillion.client.reuse import become
 from cython.cimports.pillion.memory.appender import (
     Part,
-    claim_abort,
-    claim_commit,
     concurrent_claim,
     concurrent_offer,
     exclusive_append_padding,
@@ -58,18 +55,6 @@ MAX_POSITION_EXCEEDED = -5
 
 # The default of `reserved_value`: told by its identity, which is cheaper than its truth; another 0 takes the slow way.
 _NO_VALUE = cython.declare(object, 0)
-
-# How many forks led to this process: a claim belongs to the process it was made in.
-_generation = cython.declare(cython.int, 0)
-
-
-def _count_fork():
-    global _generation
-    _generation += 1
-
-
-os.register_at_fork(after_in_child=_count_fork)
-
 
 def new_publication(
     exclusive: bool,
@@ -250,14 +235,7 @@ class _PublicationBase:
             position = concurrent_claim(log, limit, length, cython.address(frame))
         if position < 0:
             return position
-        claim: BufferClaim = BufferClaim.__new__(BufferClaim)
-        claim.owner = self.log_buffer
-        claim.frame = frame
-        claim.length = length
-        claim.position = position
-        claim.generation = _generation
-        claim.done = False
-        return claim
+        return new_claim(self.log_buffer, frame, length, position)
 
     def send(self, message, timeout: float | None = 5.0, reserved_value=0) -> int:
         """`offer` until it is taken, through back pressure and while nobody is connected.
@@ -511,103 +489,3 @@ class ExclusivePublication(_PublicationBase):
         """Close at once: subscribers lose what they have not consumed."""
         self.revoking = True
         self.close()
-
-
-class BufferClaim:
-    """A claimed message, written in place. As a context manager it commits, or aborts on an exception.
-
-    It may be kept longer than its publication, and a forgotten one is aborted.
-    """
-
-    def __cinit__(self, *args, **kwargs):
-        self.done = True
-
-    def __init__(self):
-        raise TypeError("a BufferClaim comes from try_claim")
-
-    def _check(self):
-        if self.done:
-            raise ClosedError("the claim was committed or aborted")
-        if self.generation != _generation:
-            raise ForkedError("this claim belongs to the parent process")
-        return 0
-
-    def __getbuffer__(self, buffer: cython.pointer(Py_buffer), flags: cython.int):
-        self._check()
-        PyBuffer_FillInfo(buffer, self, self.frame + DATA_HEADER_LENGTH, self.length, 0, flags)
-
-    def __len__(self):
-        return self.length
-
-    @property
-    def buffer(self) -> memoryview:
-        """The writable payload. Written to after the commit, it changes what others are reading."""
-        return memoryview(self)
-
-    @property
-    def is_open(self) -> bool:
-        """True until it is committed or aborted."""
-        return not self.done
-
-    @property
-    def flags(self) -> int:
-        """Flags of the frame, 0xC0 (a whole message) unless set, 0..255."""
-        self._check()
-        return cython.cast(cython.pointer(DataHeader), self.frame).flags
-
-    @flags.setter
-    def flags(self, value: uint8_t):
-        self._check()
-        cython.cast(cython.pointer(DataHeader), self.frame).flags = value
-
-    @property
-    def header_type(self) -> int:
-        """Type of the frame, 1 (data) unless set, 0..65535."""
-        self._check()
-        return cython.cast(cython.pointer(DataHeader), self.frame).type
-
-    @header_type.setter
-    def header_type(self, value: uint16_t):
-        self._check()
-        cython.cast(cython.pointer(DataHeader), self.frame).type = value
-
-    @property
-    def reserved_value(self) -> int:
-        """The 64 bits that travel in the header, 0 unless set."""
-        self._check()
-        return cython.cast(cython.pointer(DataHeader), self.frame).reserved_value
-
-    @reserved_value.setter
-    def reserved_value(self, value: int64_t):
-        self._check()
-        cython.cast(cython.pointer(DataHeader), self.frame).reserved_value = value
-
-    def commit(self) -> None:
-        """Publish the message. Once."""
-        self._check()
-        self.done = True
-        claim_commit(self.frame, self.length)
-
-    def abort(self) -> None:
-        """Turn the claim into padding that nobody sees. Once."""
-        self._check()
-        self.done = True
-        claim_abort(self.frame, self.length)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, value, traceback):
-        if not self.done:
-            if kind is None:
-                self.commit()
-            else:
-                self.abort()
-
-    def __dealloc__(self):
-        # A forgotten claim would block every subscriber until the driver unblocks it.
-        if not self.done and self.generation == _generation:
-            claim_abort(self.frame, self.length)
-
-    def __repr__(self):
-        return f"BufferClaim({self.length} bytes, {'done' if self.done else 'open'})"

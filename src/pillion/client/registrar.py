@@ -17,7 +17,7 @@ from pillion.client.publication import ExclusivePublication, Publication, new_pu
 from pillion.client.requests import Request
 from pillion.client.settings import UNSET, Handler, Unset
 from pillion.client.subscription import Subscription, new_subscription
-from pillion.errors import DriverTimeoutError, PillionError
+from pillion.errors import DriverTimeoutError, ErrorCode, PillionError, RegistrationError
 from pillion.memory.log_buffer import LogBuffer
 from pillion.protocol import commands
 from pillion.protocol.commands import (
@@ -91,6 +91,18 @@ class Registrar(ClientConductor):
             self.cancel(correlation_id)  # an interrupt: what comes late is given back
             raise
         return result
+
+    def obtain(self, submit: Callable[[], int]) -> Any:
+        """What `submit` asks for: again, within the driver timeout, while an endpoint of before is being closed."""
+        deadline_ns = self._clock.nano() + self.settings.driver_timeout_ns
+        while True:
+            try:
+                return self.wait(submit())
+            except RegistrationError as error:
+                is_passing = error.error_code == ErrorCode.RESOURCE_TEMPORARILY_UNAVAILABLE
+                if not is_passing or self._clock.nano() >= deadline_ns:
+                    raise
+            time.sleep(_LONGEST_PAUSE)
 
     def is_active(self, correlation_id: int) -> bool:
         with self.lock:

@@ -45,7 +45,7 @@ EXAMPLES = """
   pillion subscribe -c aeron:udp?endpoint=0.0.0.0:40123 --follow >> all.log
   pillion subscribe --format raw -c aeron:udp?endpoint=0.0.0.0:40123 -o copy.tar
   pillion subscribe -c aeron:ipc --count 10 | sort
-  pillion subscribe -c aeron:udp?endpoint=224.0.1.1:40123 --once
+  pillion subscribe -c aeron:udp?endpoint=0.0.0.0:40123 --once
 """
 
 _FRAGMENT_LIMIT = 256
