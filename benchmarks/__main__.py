@@ -115,6 +115,8 @@ def _peers_of(row: Row, names: list[str] | None, conditions: Conditions) -> list
     chosen = [ALL[name] for name in (names or row.peers) if ALL[name].takes_part_in(row.kind, row.media)]
     if conditions.rate and row.kind == "round_trip":
         chosen = [peer for peer in chosen if peer.at_a_rate]
+    if row.has_network:
+        chosen = [peer for peer in chosen if peer.driver]
     return chosen
 
 

@@ -17,11 +17,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from benchmarks import network
 from benchmarks.peers.base import DriverKind, Peer
 from benchmarks.process import DEADLINE_S, PeerFailure, Process
 from benchmarks.rows import Row
 
 STREAM, PONG_STREAM = 1001, 1002
+LOOPBACK = ("127.0.0.1", "127.0.0.1")
+#: In a network of the row's own every port is free.
+NETWORK_PORTS = (40123, 40124)
 IDLE_STREAMS = 100
 #: After the streams are connected, before the CPU time counts: set-ups and the first status messages are over.
 SETTLE_S = 2.0
@@ -97,9 +101,11 @@ def is_ready(directory: Path) -> bool:
 
 
 @contextlib.contextmanager
-def running_driver(kind: DriverKind, directory: Path, conditions: Conditions) -> Iterator[tuple[Process, float]]:
+def running_driver(
+    kind: DriverKind, directory: Path, conditions: Conditions, prefix: tuple[str, ...] = ()
+) -> Iterator[tuple[Process, float]]:
     """A driver that is ready, and the ms from its process's start until then."""
-    command = kind.command(str(directory), conditions.threading_mode.get(kind.name, ""))
+    command = [*prefix, *kind.command(str(directory), conditions.threading_mode.get(kind.name, ""))]
     with Process(f"{kind.name} driver", command, environment(conditions.driver_settings.get(kind.name))) as process:
         deadline = time.monotonic() + DEADLINE_S
         while not is_ready(directory):
@@ -125,9 +131,9 @@ class Sampler:
             "idle": self._idle,
         }[self.row.kind]()
 
-    def _options(self, directory: Path, ports: tuple[int, int]) -> dict[str, Any]:
+    def _options(self, directory: Path, ports: tuple[int, int], hosts: tuple[str, str] = LOOPBACK) -> dict[str, Any]:
         row, scale = self.row, self.conditions.scale
-        there, back = row.channels(ports, self.conditions.term)
+        there, back = row.channels(hosts, ports, self.conditions.term)
         return {
             "dir": str(directory),
             "channel": there,
@@ -161,11 +167,13 @@ class Sampler:
     def _program(self, role: str, options: dict[str, Any], **more: Any) -> Process:
         if self.conditions.pins and len(self.conditions.cpus) > 1:
             options = {**options, "cpu": self.conditions.cpus[role in ("subscribe", "pong")]}
-        words = [*self.peer.program(), role, json.dumps({**options, **more})]
+        words = [*options.get("prefix", ()), *self.peer.program(), role, json.dumps({**options, **more})]
         return Process(f"{self.peer.name} {role}", words, environment())
 
     def _open(self, stack: contextlib.ExitStack, base: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         """The options of receiver and sender, with a driver running for both where the peer has one."""
+        if self.row.has_network:
+            return self._open_network(stack, base)
         options = self._options(base / "aeron", free_ports())
         if self.peer.has_own_drivers:
             return options, {**options, "dir": str(base / "aeron-sender")}
@@ -174,6 +182,17 @@ class Sampler:
         else:
             options["dir"] = str(base)
         return options, options
+
+    def _open_network(self, stack: contextlib.ExitStack, base: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+        assert self.peer.driver is not None
+        sides = stack.enter_context(network.joined())
+        found = []
+        for number, side in enumerate(sides):
+            directory = base / f"aeron-{number}"
+            stack.enter_context(running_driver(self.peer.driver, directory, self.conditions, side.prefix))
+            options = self._options(directory, NETWORK_PORTS, (sides[0].address, sides[1].address))
+            found.append({**options, "prefix": side.prefix})
+        return found[0], found[1]
 
     @contextlib.contextmanager
     def _pair(self, receiving: str, sending: str) -> Iterator[tuple[Process, Process]]:

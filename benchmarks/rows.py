@@ -31,6 +31,8 @@ class Row:
     warm_up: int = 0
     yields: bool = True
     handler: str = "empty"
+    #: Between two network namespaces, a driver in each, over devices that do not segment.
+    has_network: bool = False
     #: Whether the place of the processors moves the figure, so that only samples of one state are compared.
     is_topological: bool = True
 
@@ -54,14 +56,15 @@ class Row:
             return "from starting the process until the directory's cnc.dat says that the driver is ready"
         return "CPU time of the driver's process, user and system, while 100 connected streams are idle"
 
-    def channels(self, ports: tuple[int, int], term: str = "") -> tuple[str, str]:
+    def channels(self, hosts: tuple[str, str], ports: tuple[int, int], term: str = "") -> tuple[str, str]:
         """The channel there and the channel back; `term` in place of the usual term length."""
         if self.kind == "idle":
             term = "64k"
         if self.media == "ipc":
             return (f"aeron:ipc?term-length={term or IPC_TERM}",) * 2
         there, back = (
-            f"aeron:udp?endpoint=127.0.0.1:{port}|term-length={term or UDP_TERM}|mtu={MTU}" for port in ports
+            f"aeron:udp?endpoint={host}:{port}|term-length={term or UDP_TERM}|mtu={MTU}"
+            for host, port in zip(hosts, ports, strict=True)
         )
         return there, back
 
@@ -128,6 +131,18 @@ _ROWS = (
         length=1344,
         count=200_000,
         warm_up=20_000,
+        **_RATE,
+    ),
+    Row(
+        "udp-veth",
+        "UDP between two network namespaces, 1,344 bytes at MTU 1,408, devices without segmentation",
+        media="udp",
+        peers=("pillion", "pyaeron"),
+        compared=(("pillion", "pyaeron"),),
+        length=1344,
+        count=200_000,
+        warm_up=20_000,
+        has_network=True,
         **_RATE,
     ),
     Row(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from benchmarks import network
 from benchmarks.peers.base import Peer
 from benchmarks.probe import state_of
 from benchmarks.rows import Row
@@ -104,8 +105,9 @@ def run_row(row: Row, peers: Sequence[Peer], take: Take, plan: Plan, tell: Tell 
     """Every sample of a row. A peer that fails is reported and left out of the rest."""
     result = RowResult(row)
     present = []
+    nowhere = network.why_absent() if row.has_network else ""
     for peer in peers:
-        reason = peer.why_absent()
+        reason = nowhere or peer.why_absent()
         if reason:
             result.absent[peer.name] = reason
             tell(f"  {peer.name}: absent: {reason}")

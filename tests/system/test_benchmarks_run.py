@@ -57,6 +57,23 @@ def test_a_tiny_run_has_every_sample_in_its_results(aeron_dir):
     assert os.listdir(aeron_dir) == ["out.json"]
 
 
+def test_a_row_with_a_network_of_its_own(aeron_dir, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT)
+    from benchmarks import network
+
+    reason = network.why_absent()
+    if reason:
+        pytest.skip(reason)
+    before = set(os.listdir("/run/netns"))
+    process = start(aeron_dir, "--samples", "1", "--scale", "0.001", "--rows", "udp-veth", "--peers", "pillion,udp")
+    out, err = process.communicate(timeout=DEADLINE_S)
+    assert (process.returncode, err) == (0, ""), out
+    (row,) = json.loads(Path(aeron_dir, "out.json").read_text())["rows"]
+    assert set(row["peers"]) == {"pillion"}
+    assert row["peers"]["pillion"]["median"] > 0, row
+    assert set(os.listdir("/run/netns")) == before
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_run_leaves_nothing_behind(aeron_dir, number, code):
     process = start(aeron_dir, "--samples", "1", "--rows", "ipc-rtt", "--peers", "pillion", "--scale", "1000")

@@ -14,7 +14,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks" / "programs")]
 
 import common  # noqa: E402
 from benchmarks import report, stats  # noqa: E402
-from benchmarks.measuring import Measured, is_ready  # noqa: E402
+from benchmarks.measuring import LOOPBACK, Measured, is_ready  # noqa: E402
 from benchmarks.peers import ALL  # noqa: E402
 from benchmarks.peers.base import Peer  # noqa: E402
 from benchmarks.probe import classify, state_of  # noqa: E402
@@ -211,8 +211,8 @@ def test_every_row_has_peers_that_can_do_it():
 
 
 def test_every_channel_says_its_term_length():
-    assert row(media="ipc").channels((1, 2), "1m") == ("aeron:ipc?term-length=1m",) * 2
-    there, back = row(media="udp").channels((1, 2))
+    assert row(media="ipc").channels(LOOPBACK, (1, 2), "1m") == ("aeron:ipc?term-length=1m",) * 2
+    there, back = row(media="udp").channels(LOOPBACK, (1, 2))
     assert ("127.0.0.1:1|term-length=4m|mtu=1408" in there, "127.0.0.1:2|" in back) == (True, True)
 
 
