@@ -202,6 +202,47 @@ def _send_intercepted(transport: cython.pointer(Transport), data: cython.pointer
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def _send_each_intercepted(transport: cython.pointer(Transport), runs: cython.pointer(cython.const[Run]),
+                           count: cython.int) -> cython.int:
+    run: cython.int
+    sent: cython.int = 0
+    at: int64_t
+    size: int64_t
+    for run in range(count):
+        at = 0
+        while at < runs[run].length and sent < MAX_SEGMENTS:
+            size = min(runs[run].segment_size, runs[run].length - at)
+            if not _send_intercepted(transport, runs[run].data + at, size, runs[run].to):
+                return sent
+            sent += 1
+            at += size
+    return sent
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def _fill(transport: cython.pointer(Transport), header: cython.pointer(msghdr), vector: cython.pointer(iovec),
+          run: cython.pointer(cython.const[Run]), at: int64_t, length: int64_t) -> cython.void:
+    """A message of `length` bytes of a run, without ancillary data."""
+    vector.iov_base = cython.cast(cython.p_void, run.data + at)
+    vector.iov_len = length
+    header.msg_name = cython.NULL
+    header.msg_namelen = 0
+    if not transport.connected and run.to != cython.NULL:
+        header.msg_name = cython.cast(cython.p_void, cython.address(run.to.bytes[0]))
+        header.msg_namelen = run.to.length
+    header.msg_iov = vector
+    header.msg_iovlen = 1
+    header.msg_control = cython.NULL
+    header.msg_controllen = 0
+    header.msg_flags = 0
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def _send(transport: cython.pointer(Transport), runs: cython.pointer(cython.const[Run]),
           count: cython.int) -> cython.int:
     messages: mmsghdr[64]
@@ -211,34 +252,16 @@ def _send(transport: cython.pointer(Transport), runs: cython.pointer(cython.cons
     sent: cython.int
     at: int64_t
     size: int64_t
-    header: cython.pointer(msghdr)
+    if transport.outgoing.armed:
+        return _send_each_intercepted(transport, runs, count)
     for run in range(count):
         at = 0
         while at < runs[run].length and used < MAX_SEGMENTS:
-            size = runs[run].segment_size
-            if size > runs[run].length - at:
-                size = runs[run].length - at
-            if transport.outgoing.armed:
-                if not _send_intercepted(transport, runs[run].data + at, size, runs[run].to):
-                    return used
-            else:
-                vectors[used].iov_base = cython.cast(cython.p_void, runs[run].data + at)
-                vectors[used].iov_len = size
-                header = cython.address(messages[used].msg_hdr)
-                header.msg_name = cython.NULL
-                header.msg_namelen = 0
-                if not transport.connected and runs[run].to != cython.NULL:
-                    header.msg_name = cython.cast(cython.p_void, cython.address(runs[run].to.bytes[0]))
-                    header.msg_namelen = runs[run].to.length
-                header.msg_iov = cython.address(vectors[used])
-                header.msg_iovlen = 1
-                header.msg_control = cython.NULL
-                header.msg_controllen = 0
-                header.msg_flags = 0
+            size = min(runs[run].segment_size, runs[run].length - at)
+            _fill(transport, cython.address(messages[used].msg_hdr), cython.address(vectors[used]),
+                  cython.address(runs[run]), at, size)
             used += 1
             at += size
-    if transport.outgoing.armed:
-        return used
     sent = sendmmsg(transport.fd, messages, used, MSG_DONTWAIT | MSG_NOSIGNAL)
     return sent if sent >= 0 else _failed(transport)
 
@@ -264,27 +287,15 @@ def _send_segmented(transport: cython.pointer(Transport), runs: cython.pointer(c
     number: cython.int
     at: int64_t
     size: int64_t
-    most: int64_t
-    header: cython.pointer(msghdr)
+    length: int64_t
     for run in range(count):
         at = 0
         size = runs[run].segment_size
-        most = size * max(MAX_OFFLOAD // size, 1)
         while at < runs[run].length and used < MAX_SEGMENTS:
-            vectors[used].iov_base = cython.cast(cython.p_void, runs[run].data + at)
-            vectors[used].iov_len = min(runs[run].length - at, most)
-            header = cython.address(messages[used].msg_hdr)
-            header.msg_name = cython.NULL
-            header.msg_namelen = 0
-            if not transport.connected and runs[run].to != cython.NULL:
-                header.msg_name = cython.cast(cython.p_void, cython.address(runs[run].to.bytes[0]))
-                header.msg_namelen = runs[run].to.length
-            header.msg_iov = cython.address(vectors[used])
-            header.msg_iovlen = 1
-            header.msg_flags = 0
-            header.msg_control = cython.NULL
-            header.msg_controllen = 0
-            segments[used] = cython.cast(cython.int, (vectors[used].iov_len + size - 1) // size)
+            length = min(runs[run].length - at, size * max(MAX_OFFLOAD // size, 1))
+            _fill(transport, cython.address(messages[used].msg_hdr), cython.address(vectors[used]),
+                  cython.address(runs[run]), at, length)
+            segments[used] = cython.cast(cython.int, (length + size - 1) // size)
             if segments[used] > 1:
                 controls[used].length = CONTROL_SEGMENT
                 controls[used].level = SOL_UDP
@@ -292,9 +303,9 @@ def _send_segmented(transport: cython.pointer(Transport), runs: cython.pointer(c
                 # A 16-bit number, at the beginning of the field whatever the byte order.
                 cython.cast(cython.pointer(uint16_t), cython.address(controls[used].value))[0] = (
                     cython.cast(uint16_t, size))
-                header.msg_control = cython.address(controls[used])
-                header.msg_controllen = cython.sizeof(Control)
-            at += vectors[used].iov_len
+                messages[used].msg_hdr.msg_control = cython.address(controls[used])
+                messages[used].msg_hdr.msg_controllen = cython.sizeof(Control)
+            at += length
             used += 1
     sent = sendmmsg(transport.fd, messages, used, MSG_DONTWAIT | MSG_NOSIGNAL)
     if sent < 0:
