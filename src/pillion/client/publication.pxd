@@ -24,7 +24,7 @@ cdef class _PublicationBase:
     cdef ExclusiveState state
     cdef object last_position           # returned by the last offer; the next one's if nobody kept it
     cdef object _append(self, const Part* parts, int32_t count, int64_t total, int64_t reserved)
-    cdef object _offer_slow(self, object buffer, object reserved_value)
+    cdef object _offer_any(self, object buffer, object reserved_value)
     cdef object _offer_parts(self, tuple buffers, int64_t reserved)
     cdef object _closed_code(self)
     cdef int _check_length(self, int64_t length) except -1

@@ -142,12 +142,14 @@ class _PublicationBase:
             part.length = PyBytes_GET_SIZE(buffer)
             if part.length <= self.log.max_message_length:
                 return self._append(cython.address(part), 1, part.length, 0)
-        return self._offer_slow(buffer, reserved_value)
+        return self._offer_any(buffer, reserved_value)
 
-    def _offer_slow(self, buffer, reserved_value):
+    def _offer_any(self, buffer, reserved_value):
         if self.closed:
             return self._closed_code()
-        reserved: int64_t = reserved_value(buffer) if callable(reserved_value) else reserved_value
+        reserved: int64_t = 0
+        if reserved_value is not _NO_VALUE:
+            reserved = reserved_value(buffer) if callable(reserved_value) else reserved_value
         if isinstance(buffer, (list, tuple)):
             return self._offer_parts(tuple(buffer), reserved)
         view: Py_buffer
