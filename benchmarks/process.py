@@ -10,10 +10,10 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 #: What a step may take at most. Nothing here waits so long unless something is wrong.
 DEADLINE_S = 120.0
@@ -23,23 +23,50 @@ class PeerFailure(Exception):
     """A program ended, or said nothing, or something else than what was expected. Says what it wrote."""
 
 
+@contextlib.contextmanager
+def signals_held() -> Iterator[None]:
+    """A signal that comes meanwhile counts afterwards: a process that nobody knows of yet would be left behind."""
+    came: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, lambda number, frame: came.append(number)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if came:
+        signal.raise_signal(came[0])
+
+
 class Process:
-    """A program with JSON lines on stdout. Ends with the `with` block."""
+    """A program with JSON lines on stdout, for the time of the `with` block."""
+
+    _process: subprocess.Popen[bytes]
 
     def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str]):
         self.name = name
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  # closed with the process
-        self.started_ns = time.monotonic_ns()
-        # A session of its own: Ctrl-C reaches the runner alone, which ends the others in order.
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            env=dict(environment),
-            start_new_session=True,
-        )
+        self._command = command
+        self._environment = dict(environment)
         self._pending = b""
+
+    def __enter__(self) -> Self:
+        self._errors = tempfile.TemporaryFile()  # closed with the process
+        try:
+            with signals_held():
+                self.started_ns = time.monotonic_ns()
+                # A session of its own: Ctrl-C reaches the runner alone, which ends the others in order.
+                self._process = subprocess.Popen(
+                    self._command,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=self._errors,
+                    env=self._environment,
+                    start_new_session=True,
+                )
+        except BaseException:
+            self.close()
+            raise
+        return self
 
     @property
     def pid(self) -> int:
@@ -115,14 +142,14 @@ class Process:
                 self._process.wait()
 
     def close(self) -> None:
-        self.stop()
-        for stream in (self._process.stdin, self._process.stdout, self._errors):
+        streams: list[IO[bytes] | None] = [self._errors]
+        if hasattr(self, "_process"):
+            self.stop()
+            streams += [self._process.stdin, self._process.stdout]
+        for stream in streams:
             if stream is not None:
                 with contextlib.suppress(BrokenPipeError):
                     stream.close()
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import sysconfig
@@ -21,6 +20,8 @@ import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from pillion.tools.console import DeferredStop
 
 HERE = Path(__file__).resolve().parent
 DEFAULT_MIB = 64
@@ -55,20 +56,23 @@ class Failure(Exception):
 class Processes:
     """Every process this demo started; none of them outlives it."""
 
-    def __init__(self) -> None:
+    def __init__(self, stop: DeferredStop) -> None:
+        self._stop = stop
         self._running: list[subprocess.Popen[str]] = []
 
     def start(self, *command: str) -> subprocess.Popen[str]:
         # A session of its own: Ctrl-C reaches us alone, and we end the others in order.
-        process = subprocess.Popen(
-            [sys.executable, *command],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        self._running.append(process)
+        # Held: interrupted between its start and our list, it would outlive us.
+        with self._stop.held():
+            process = subprocess.Popen(
+                [sys.executable, *command],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+            )
+            self._running.append(process)
         return process
 
     def pillion(self, *arguments: str) -> subprocess.Popen[str]:
@@ -284,19 +288,16 @@ def working_directory() -> Path:
 
 
 def main() -> int:
-    def stop(signum: int, frame: object) -> None:
-        raise SystemExit(128 + signum)
-
     parser = argparse.ArgumentParser(description="Move a file and time round trips.")
     parser.add_argument("--mib", type=int, default=DEFAULT_MIB, help="length of the file")
     parser.add_argument("--round-trips", type=int, default=ROUND_TRIPS, help="how many to time")
     args = parser.parse_args()
-    signal.signal(signal.SIGTERM, stop)
     started = time.monotonic()
     with ExitStack() as stack:
+        stop = stack.enter_context(DeferredStop())
         directory = working_directory()
         stack.callback(shutil.rmtree, directory, ignore_errors=True)
-        processes = Processes()
+        processes = Processes(stop)
         stack.callback(processes.close)
         demo = Demo(processes, directory, args.mib << 20, args.round_trips)
         try:

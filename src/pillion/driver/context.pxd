@@ -66,6 +66,7 @@ cdef struct AgentContext:
     int64_t now_ms
     int64_t last_cycle_ns          # 0 before the first
     int64_t cycle_threshold_ns
+    bint traffic                   # this cycle moved a stream on; heartbeats and the like do not
     PollSet sockets                # of the agent's endpoints, in the order of its endpoint list
 
 cdef inline void bump(int64_t* counter, int64_t by) noexcept nogil:

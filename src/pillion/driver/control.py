@@ -158,6 +158,7 @@ def _on_status_message(agent: cython.pointer(Sender), endpoint: cython.pointer(S
     pub.receiver_window = sm.receiver_window
     # Unicast flow control: as far as any receiver ever allowed.
     if position + sm.receiver_window > pub.sender_limit:
+        agent.context.traffic = True
         pub.sender_limit = position + sm.receiver_window
         store_release_i64(pub.snd_lmt, pub.sender_limit)
     publication_set_connected(pub, publication_has_subscribers(pub))

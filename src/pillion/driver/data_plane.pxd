@@ -34,8 +34,12 @@ cdef class DataPlane:
     cdef list threads
     cdef int32_t stopping
     cdef int32_t woken
+    cdef int bell                  # an eventfd: the conductor waits for it
+    cdef int32_t waiting           # and this says that it does
     cdef int64_t now_ns            # of the last step
     cdef int64_t now_ms
     cdef void _cycle(self, int agents, int64_t now_ns, int64_t now_ms, int* work) noexcept nogil
     cdef bint _has_events(self) noexcept nogil
+    cdef bint _has_work(self) noexcept nogil
+    cdef bint _has_traffic(self, int agents) noexcept nogil
     cdef AgentContext* _context(self, int agent) noexcept

@@ -37,12 +37,15 @@ from cython.cimports.pillion.driver.context import (
 )
 from cython.cimports.pillion.driver.control import poll_control
 from cython.cimports.pillion.driver.idling import (
+    IDLE_ADAPTIVE,
     PollSet,
     idle_after,
     poll_set_add,
     poll_set_free,
     prepare_thread,
+    ring_bell,
     sleep_ns,
+    wait_readable,
 )
 from cython.cimports.pillion.driver.positions import PointerList, list_free
 from cython.cimports.pillion.driver.queues import (
@@ -80,8 +83,8 @@ SENDER = cython.declare(cython.int, 2)
 RECEIVER = cython.declare(cython.int, 4)
 ALL = cython.declare(cython.int, 7)
 QUEUE_CAPACITY = cython.declare(int64_t, 1024)
-MAX_WAIT_PARK_NS = cython.declare(int64_t, 1_000_000)         # of `wait`, which nobody signals
-# While memory must be looked at: streams, consumers' positions.
+MAX_WAIT_PARK_NS = cython.declare(int64_t, 1_000_000)         # of `wait` where no thread of ours rings
+# While memory must be looked at: clients' commands, streams, consumers' positions.
 STREAMS_PARK_NS = cython.declare(int64_t, 1_000_000)
 EMPTY_PARK_NS = cython.declare(int64_t, 5_000_000)            # while only sockets and commands can bring work
 
@@ -153,7 +156,7 @@ class AgentThread:
         """How long this thread may sleep: shorter while something can change without a datagram or a command."""
         busy: cython.bint = False
         if self.agents & STREAMS:
-            busy = self.plane.streams.streams.count > 0
+            busy = True                             # commands of clients
         if self.agents & SENDER:
             busy = busy or self.plane.sender.streams.count > 0
         if self.agents & RECEIVER:
@@ -163,6 +166,7 @@ class AgentThread:
     def _run(self):
         """The body of the thread. Never takes the GIL between the first cycle and the last."""
         work: cython.int
+        adaptive: cython.bint = self.idler.kind == IDLE_ADAPTIVE
         plane: DataPlane = self.plane
         raw: bytes = self.name.encode()
         name: cython.p_char = raw
@@ -172,6 +176,11 @@ class AgentThread:
                 work = 0
                 plane._cycle(self.agents, _clock(CLOCK_MONOTONIC), _clock(CLOCK_REALTIME) // 1_000_000,
                              cython.address(work))
+                if self.agents & STREAMS and load_acquire_i32(cython.address(plane.waiting)) and plane._has_work():
+                    ring_bell(plane.bell)
+                if adaptive:
+                    # Heartbeats are no reason to look again at once.
+                    work = plane._has_traffic(self.agents)
                 if work == 0 and self.idler.step >= self.idler.max_spins + self.idler.max_yields:
                     self._watch()
                 idle_after(cython.address(self.idler), work, self._longest_park())
@@ -196,6 +205,7 @@ class DataPlane:
     """
 
     def __cinit__(self):
+        self.bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.streams = cython.cast(cython.pointer(StreamConductor), calloc(1, cython.sizeof(StreamConductor)))
         self.sender = cython.cast(cython.pointer(Sender), calloc(1, cython.sizeof(Sender)))
         self.receiver = cython.cast(cython.pointer(Receiver), calloc(1, cython.sizeof(Receiver)))
@@ -240,6 +250,8 @@ class DataPlane:
 
     def __dealloc__(self):
         # Threads hold a reference to us while they run, so nothing runs here any more.
+        if self.bell > 0:
+            os.close(self.bell)
         if self.streams != cython.NULL:
             _free(cython.address(self.streams.context), cython.address(self.streams.streams))
             free(self.streams)
@@ -272,6 +284,13 @@ class DataPlane:
             self.receiver.context.now_ns = now_ns
             self.receiver.context.now_ms = now_ms
             work[0] += receiver_do_work(self.receiver)
+
+    def _has_traffic(self, agents):
+        return (
+            (agents & STREAMS and self.streams.context.traffic)
+            or (agents & SENDER and self.sender.context.traffic)
+            or (agents & RECEIVER and self.receiver.context.traffic)
+        )
 
     def do_work(self) -> int:
         """One cycle of all agents, in the caller's thread; for the invoker mode only."""
@@ -323,28 +342,41 @@ class DataPlane:
             or queue_peek(cython.address(self.receiver.context.events)) != cython.NULL
         )
 
+    def _has_work(self):
+        return self.ring.has_work() or self._has_events() or load_acquire_i32(cython.address(self.woken)) != 0
+
     def wait(self, timeout_ns: int64_t) -> bool:
         """Wait without the GIL until there is a command or an event, at most `timeout_ns`. True if there is."""
         deadline_ns: int64_t
+        left_ns: int64_t
         park_ns: int64_t = 20_000
         found: cython.bint = len(self.backlog) > 0
+        threaded: cython.bint = len(self.threads) > 0
         with cython.nogil:
             deadline_ns = _clock(CLOCK_MONOTONIC) + timeout_ns
             while not found:
-                if self.ring.has_work() or self._has_events() or load_acquire_i32(cython.address(self.woken)):
+                if self._has_work():
                     found = True
                     break
-                if _clock(CLOCK_MONOTONIC) >= deadline_ns or load_acquire_i32(cython.address(self.stopping)):
+                left_ns = deadline_ns - _clock(CLOCK_MONOTONIC)
+                if left_ns <= 0 or load_acquire_i32(cython.address(self.stopping)):
                     break
-                sleep_ns(park_ns)
-                if park_ns < MAX_WAIT_PARK_NS:
-                    park_ns *= 2
+                if threaded:
+                    # The stream conductor looks for us, once a cycle: what came between our look and this is seen by
+                    # its next one. So an idle driver has one thread that wakes often, and not two.
+                    store_release_i32(cython.address(self.waiting), 1)
+                    wait_readable(self.bell, left_ns)
+                    store_release_i32(cython.address(self.waiting), 0)
+                else:
+                    sleep_ns(min(park_ns, left_ns))
+                    park_ns = min(park_ns * 2, MAX_WAIT_PARK_NS)
         store_release_i32(cython.address(self.woken), 0)
         return found
 
     def wake(self) -> None:
         """Make `wait` return. From any thread."""
         store_release_i32(cython.address(self.woken), 1)
+        ring_bell(self.bell)
 
     # ---- commands ---------------------------------------------------------------------------------------------------
 

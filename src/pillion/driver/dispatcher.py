@@ -328,6 +328,7 @@ def _insert(agent: cython.pointer(Receiver), image: cython.pointer(ImageStruct),
         return
     else:
         pillion_assert(proposed - 3 * term_length <= image.clean_position, b"data goes where it was zeroed")
+        agent.context.traffic = True
         log_insert(image.log, frame.term_id, frame.term_offset, data, cython.cast(int32_t, min(length, covered)))
     image.activity_ns = agent.context.now_ns
     store_release_i64(cython.address(image.last_packet_ns), agent.context.now_ns)

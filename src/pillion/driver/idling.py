@@ -10,7 +10,7 @@ from cython.cimports.libc.stdint import int64_t, uint64_t
 from cython.cimports.libc.stdlib import free, realloc
 from cython.cimports.pillion.memory.atomics import cpu_pause
 from cython.cimports.posix.time import CLOCK_MONOTONIC, clock_gettime, nanosleep, timespec
-from cython.cimports.posix.unistd import read
+from cython.cimports.posix.unistd import read, write
 
 if not cython.compiled:
     raise ImportError("pillion.driver.idling must be compiled: run `pip install .`")
@@ -48,6 +48,25 @@ def sleep_ns(duration_ns):
     pause.tv_sec = duration_ns // 1_000_000_000
     pause.tv_nsec = duration_ns % 1_000_000_000
     nanosleep(cython.address(pause), cython.NULL)
+
+
+def wait_readable(fd, duration_ns):
+    """Wait for an eventfd that does not block, and take what it was rung for."""
+    entry: pollfd
+    pause: timespec
+    rung: uint64_t
+    entry.fd = fd
+    entry.events = POLLIN
+    pause.tv_sec = duration_ns // 1_000_000_000
+    pause.tv_nsec = duration_ns % 1_000_000_000
+    if ppoll(cython.address(entry), 1, cython.address(pause), cython.NULL) > 0:
+        read(fd, cython.address(rung), 8)
+
+
+def ring_bell(fd):
+    """Make who waits for the eventfd go on."""
+    one: uint64_t = 1
+    write(fd, cython.address(one), 8)
 
 
 def prepare_thread(name):

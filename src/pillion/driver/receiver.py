@@ -196,6 +196,7 @@ def _flow_control(agent: cython.pointer(Receiver), image: cython.pointer(ImageSt
         pillion_assert(image.clean_position <= smallest, b"nothing is zeroed that a consumer has not read")
         pillion_assert(smallest <= image.hwm_position, b"what was consumed was received")
         image.next_sm_position = smallest
+        agent.context.traffic = True
         due = True
     if not due or mode == MODE_SILENT or image.superseded:
         return 0
@@ -228,6 +229,8 @@ def _serve(agent: cython.pointer(Receiver), image: cython.pointer(ImageStruct)) 
                 store_release_i64(cython.address(image.rebuild_position), position)
                 store_release_i64(image.rcv_pos, position)
         work = _detect_loss(agent, image)
+        if work:
+            agent.context.traffic = True            # the next deadline is near
     if image.unreported_loss > 0:
         _flush_loss(agent, image)
     return work + _flow_control(agent, image)
@@ -365,6 +368,7 @@ def receiver_do_work(agent):
     received_bytes: int64_t = 0
     track_cycle(cython.address(agent.context), RECEIVER_MAX_CYCLE, RECEIVER_CYCLES_EXCEEDED)
     work = queue_serve(cython.address(agent.context.commands), cython.address(agent.context.events), _handle, agent)
+    agent.context.traffic = work > 0
     looked = look_at_sockets(cython.address(agent.context.sockets))
     for index in range(agent.endpoints.count):
         if not looked or is_readable(cython.address(agent.context.sockets), index):

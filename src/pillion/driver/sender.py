@@ -293,6 +293,7 @@ def _resend(agent: cython.pointer(Sender), pub: cython.pointer(NetworkStruct)) -
         if sent < out.count:
             break
     if position > start:
+        agent.context.traffic = True
         count(cython.address(agent.context), RETRANSMITS_SENT, 1)
         count(cython.address(agent.context), RETRANSMITTED_BYTES, position - start)
     # What did not go out may be asked for again at once.
@@ -419,9 +420,13 @@ def _serve(agent: cython.pointer(Sender), pub: cython.pointer(NetworkStruct),
         _expire_receivers(agent, pub)
     else:
         sent_bytes[0] += sent
+        agent.context.traffic = True
         work += 1
     _resend_timeouts(agent, pub)
-    return work + publication_update_limit(pub)
+    if publication_update_limit(pub):
+        agent.context.traffic = True
+        work += 1
+    return work
 
 
 @cython.cfunc
@@ -489,6 +494,7 @@ def sender_do_work(agent):
     sent_bytes: int64_t = 0
     track_cycle(cython.address(agent.context), SENDER_MAX_CYCLE, SENDER_CYCLES_EXCEEDED)
     work = queue_serve(cython.address(agent.context.commands), cython.address(agent.context.events), _handle, agent)
+    agent.context.traffic = work > 0
     agent.fell_short = False
     if agent.cursor >= agent.streams.count:
         agent.cursor = 0

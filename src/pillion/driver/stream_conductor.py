@@ -141,6 +141,7 @@ def stream_conductor_do_work(agent):
     work = queue_serve(cython.address(agent.context.commands), cython.address(agent.context.events), _handle, agent)
     for index in range(agent.streams.count):
         work += _serve(cython.cast(cython.pointer(IpcStruct), agent.streams.items[index]))
+    agent.context.traffic = work > 0
     if agent.context.now_ns - agent.last_heartbeat_ns >= agent.heartbeat_interval_ns:
         agent.last_heartbeat_ns = agent.context.now_ns
         store_release_i64(cython.address(agent.ring.consumer_heartbeat_ms), agent.context.now_ms)
