@@ -108,6 +108,11 @@ class Conductor:
         return work
 
     @property
+    def timer_ns(self) -> int:
+        """When timers are due next."""
+        return self._timer_ns
+
+    @property
     def idle_ns(self) -> int:
         """How long nothing is due, as far as timers go."""
         return max(self._timer_ns - self.services.clock.nano(), 0)

@@ -302,6 +302,12 @@ class DataPlane:
             self._cycle(ALL, self.now_ns, self.now_ms, cython.address(work))
         return work
 
+    def is_conductor_due(self, timer_ns: int64_t) -> bool:
+        """After `do_work`: whether the conductor has anything to do, its timer included."""
+        due: cython.bint = len(self.backlog) > 0 or self.now_ns >= timer_ns or self._has_work()
+        store_release_i32(cython.address(self.woken), 0)
+        return due
+
     def step(self, now_ns: int, now_ms: int) -> int:
         """One cycle of all agents at a time the caller decides: simulations are built of this."""
         self._require_no_threads()

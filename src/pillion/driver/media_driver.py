@@ -160,9 +160,12 @@ class MediaDriver:
             raise ClosedError(f"another driver has taken {self.aeron_dir} over: this one is closed")
         self._is_invoking = True
         try:
-            work = self._work()
+            work = self._plane.do_work()
             # A signal handler may have closed the driver.
-            return work if self._is_closed else work + self._plane.do_work()
+            if not self._is_closed and self._plane.is_conductor_due(self._conductor.timer_ns):
+                self._conductor.restart_cycle_time()
+                work += self._work()
+            return work
         finally:
             self._is_invoking = False
 
