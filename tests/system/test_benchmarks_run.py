@@ -74,6 +74,16 @@ def test_a_row_with_a_network_of_its_own(aeron_dir, monkeypatch):
     assert set(os.listdir("/run/netns")) == before
 
 
+def test_costs_of_calls(aeron_dir):
+    out = Path(aeron_dir, "calls.json")
+    command = [sys.executable, "-m", "benchmarks.calls", "--rounds", "1", "--json", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=DEADLINE_S, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    medians = json.loads(out.read_text())["medians"]["pillion"]
+    assert set(medians) == {"loop", "offer", "handler", "poll"}
+    assert min(medians.values()) > 0
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_run_leaves_nothing_behind(aeron_dir, number, code):
     process = start(aeron_dir, "--samples", "1", "--rows", "ipc-rtt", "--peers", "pillion", "--scale", "1000")
