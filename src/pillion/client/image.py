@@ -198,7 +198,6 @@ class Image:
         end: int64_t = term_length
         if limit_position - position < term_length - start:
             end = start + (limit_position - position)
-        self._enter()
         offset: int64_t = start
         count: cython.int = 0
         length: int64_t
@@ -206,11 +205,9 @@ class Image:
         action: cython.int
         frame: cython.pointer(uint8_t)
         call: vectorcallfunc = PyVectorcall_Function(handler)
-        buffer: FragmentBuffer = self.buffer
-        header: Header = self.header
-        if buffer is None:
-            buffer = self._new_buffer()
-            header = self._new_header()
+        buffer: FragmentBuffer = self._new_buffer() if self.buffer is None else self.buffer
+        header: Header = self._new_header() if self.header is None else self.header
+        self._enter()
         try:
             while count < limit and offset < end:
                 length = load_acquire_i32(term + offset)
