@@ -52,6 +52,7 @@ from cython.cimports.pillion.driver.queues import (
     Item,
     queue_claim,
     queue_free,
+    queue_has_items,
     queue_init,
     queue_peek,
     queue_publish,
@@ -176,7 +177,10 @@ class AgentThread:
                 work = 0
                 plane._cycle(self.agents, _clock(CLOCK_MONOTONIC), _clock(CLOCK_REALTIME) // 1_000_000,
                              cython.address(work))
-                if self.agents & STREAMS and load_acquire_i32(cython.address(plane.waiting)) and plane._has_work():
+                # A command that is claimed and not written yet rings too: the conductor looks, and waits again.
+                if self.agents & STREAMS and load_acquire_i32(cython.address(plane.waiting)) and (
+                    plane.ring.is_claimed() or plane._has_events()
+                ):
                     ring_bell(plane.bell)
                 if adaptive:
                     # Heartbeats are no reason to look again at once.
@@ -343,9 +347,9 @@ class DataPlane:
 
     def _has_events(self):
         return (
-            queue_peek(cython.address(self.streams.context.events)) != cython.NULL
-            or queue_peek(cython.address(self.sender.context.events)) != cython.NULL
-            or queue_peek(cython.address(self.receiver.context.events)) != cython.NULL
+            queue_has_items(cython.address(self.streams.context.events))
+            or queue_has_items(cython.address(self.sender.context.events))
+            or queue_has_items(cython.address(self.receiver.context.events))
         )
 
     def _has_work(self):

@@ -24,6 +24,7 @@ cdef void queue_free(Queue* queue) noexcept nogil
 cdef Item* queue_claim(Queue* queue) noexcept nogil
 cdef void queue_publish(Queue* queue) noexcept nogil
 cdef Item* queue_peek(Queue* queue) noexcept nogil
+cdef bint queue_has_items(Queue* queue) noexcept nogil
 cdef void queue_release(Queue* queue) noexcept nogil
 
 # Carry out a command: False if it must wait for memory. `event.kind` is 0 if there is nothing to report.

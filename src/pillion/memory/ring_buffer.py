@@ -57,6 +57,11 @@ class ManyToOneRingBuffer:
         return load_acquire_i64(cython.address(self.trailer.tail_position)) - head > 0 and (
             load_acquire_i32(self.buffer + (head & self.mask)) > 0)
 
+    def is_claimed(self):
+        """A hint for any thread: a producer has claimed what the consumer has not passed. Looks at no record."""
+        head: int64_t = load_acquire_i64(cython.address(self.trailer.head_position))
+        return load_acquire_i64(cython.address(self.trailer.tail_position)) - head > 0
+
     def _claim(self, need):
         mask: int64_t = self.mask
         head: int64_t = load_acquire_i64(cython.address(self.trailer.head_cache_position))
