@@ -32,6 +32,7 @@ from wire_exchanges import (
     TYPE_ERR,
     TYPE_SM,
     Exchange,
+    Ports,
     Stream,
     type_of,
 )
@@ -53,12 +54,12 @@ WORKERS = 21
 Key = tuple[str, str, str]
 
 
-def run_exchange(key: Key, drivers: SharedDrivers, receiver_port: int) -> Conversation | BaseException:
+def run_exchange(key: Key, drivers: SharedDrivers, ports: Ports) -> Conversation | BaseException:
     """What the relay kept, or what went wrong: the test of this pair is the one to fail."""
     name, sender, receiver = key
     try:
         steps, stream = EXCHANGES[name]
-        with Exchange(stream, drivers(sender), drivers(receiver), receiver_port) as exchange:
+        with Exchange(stream, drivers(sender), drivers(receiver), ports) as exchange:
             steps(exchange)
             # Here, since the clients' closing has frames of its own.
             return Conversation("-".join(key), list(exchange.relay.kept))
@@ -66,8 +67,8 @@ def run_exchange(key: Key, drivers: SharedDrivers, receiver_port: int) -> Conver
         return error
 
 
-def receiver_ports(count: int) -> list[int]:
-    """Free ports that the system gives to nobody by itself: the drivers and the relays take many of those."""
+def free_ports(count: int) -> list[int]:
+    """Free ports that the system gives to nobody by itself: the drivers take many of those."""
     found: list[int] = []
     port = 20_000 + os.getpid() * count % 10_000  # so that two runs do not look for them in the same place
     while len(found) < count:
@@ -101,7 +102,9 @@ def conversations(tmp_path_factory: pytest.TempPathFactory) -> Conversations:
     try:
         # Many at once: they wait for timers most of the time.
         with ThreadPoolExecutor(WORKERS) as pool:
-            results = pool.map(run_exchange, keys, [drivers] * len(keys), receiver_ports(len(keys)))
+            free = iter(free_ports(len(keys) * len(Ports._fields)))
+            ports = [Ports(next(free), next(free), next(free)) for _ in keys]
+            results = pool.map(run_exchange, keys, [drivers] * len(keys), ports)
             found = dict(zip(keys, results, strict=True))
     finally:
         drivers.close()

@@ -62,7 +62,7 @@ class Relay:
     the order of their arrival; `phase` is the label that the next ones get.
     """
 
-    def __init__(self, receiver_port: int) -> None:
+    def __init__(self, front_port: int, back_port: int, receiver_port: int) -> None:
         self.kept: list[Datagram] = []
         self.phase = ""
         self._to_lose: set[tuple[int, int]] = set()
@@ -71,9 +71,9 @@ class Relay:
         self._front = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._back = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._stop, self._stopped = socket.socketpair()
-        for side in (self._front, self._back):
-            side.bind((LOCALHOST, 0))
-        self.port: int = self._front.getsockname()[1]
+        self._front.bind((LOCALHOST, front_port))
+        self._back.bind((LOCALHOST, back_port))
+        self.port = front_port
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 

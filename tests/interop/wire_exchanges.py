@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 from drivers import Driver
 from processes import wait_until
@@ -85,18 +85,26 @@ def is_status(datagram: Datagram, flags: int = 0, place: tuple[int, int] | None 
     return its_flags == flags and place in (None, (term_id, offset))
 
 
+class Ports(NamedTuple):
+    """Of one exchange and no other: a publication that was closed sends for a while after that."""
+
+    relay_front: int
+    relay_back: int
+    receiver: int
+
+
 class Exchange:
     """A publication on one driver, a subscription on another, a relay in between."""
 
-    def __init__(self, stream: Stream, sender: Driver, receiver: Driver, receiver_port: int) -> None:
+    def __init__(self, stream: Stream, sender: Driver, receiver: Driver, ports: Ports) -> None:
         self.stream = stream
         self.receiver_kind = receiver.kind
         self._stack = ExitStack()
-        self.relay = Relay(receiver_port)
+        self.relay = Relay(*ports)
         self._stack.callback(self.relay.close)
         self._from = self._stack.enter_context(pillion.connect(sender.directory))
         self._to = self._stack.enter_context(pillion.connect(receiver.directory))
-        self._channel = f"aeron:udp?endpoint={LOCALHOST}:{receiver_port}{stream.subscription_options}"
+        self._channel = f"aeron:udp?endpoint={LOCALHOST}:{ports.receiver}{stream.subscription_options}"
         self._reported = 0  # the position of the last status message that says something new
         self._arrived = 0
 
