@@ -407,6 +407,22 @@ def test_waking_the_conductor(tmp_path):
     side.close()
 
 
+def test_a_wake_makes_an_invoked_conductor_due_once(tmp_path):
+    never = 2**62
+    side = Side(tmp_path, mode="invoker")
+    assert not side.plane.is_conductor_due(never)
+    side.plane.wake()
+    assert side.plane.wait(60 * SECOND)
+    assert side.plane.is_conductor_due(never)
+    assert not side.plane.is_conductor_due(never)
+    assert not side.plane.wait(MS)
+    side.plane.do_work()
+    assert side.plane.is_conductor_due(0)
+    side.ring.write(1, b"command")
+    assert side.plane.is_conductor_due(never)
+    side.close()
+
+
 @pytest.mark.parametrize("distance", [8, 2**20, 2**62, -8, -(2**62)])
 def test_a_tail_that_leads_nowhere_does_not_keep_the_conductor_awake(side, distance):
     capacity = side.ring.capacity

@@ -309,7 +309,9 @@ class DataPlane:
     def is_conductor_due(self, timer_ns: int64_t) -> bool:
         """After `do_work`: whether the conductor has anything to do, its timer included."""
         due: cython.bint = len(self.backlog) > 0 or self.now_ns >= timer_ns or self._has_work()
-        store_release_i32(cython.address(self.woken), 0)
+        if due:
+            # Taken before the conductor looks, and only if it will: a `wake` that comes now counts for the next time.
+            store_release_i32(cython.address(self.woken), 0)
         return due
 
     def step(self, now_ns: int, now_ms: int) -> int:
@@ -380,7 +382,9 @@ class DataPlane:
                 else:
                     sleep_ns(min(park_ns, left_ns))
                     park_ns = min(park_ns * 2, MAX_WAIT_PARK_NS)
-        store_release_i32(cython.address(self.woken), 0)
+        if threaded:
+            # The caller's conductor looks next. Where nobody runs it but when it is due, `is_conductor_due` takes this.
+            store_release_i32(cython.address(self.woken), 0)
         return found
 
     def wake(self) -> None:
