@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import sys
 import time
 from functools import partial
@@ -17,6 +16,7 @@ from benchmarks.measuring import Conditions, Measured, Sampler
 from benchmarks.peers import ALL
 from benchmarks.peers.base import CACHE, Peer
 from benchmarks.probe import NEAR_BELOW_NS, Probe
+from benchmarks.process import STOP
 from benchmarks.rows import ROWS, Row
 from benchmarks.runner import Plan, run_row
 
@@ -32,16 +32,15 @@ processors had not moved (the topology probe). benchmarks/README.md says how to 
 
 def main(arguments: list[str] | None = None) -> int:
     args = _parser().parse_args(arguments)
-    # As an exception, so that every process and directory of the sample under way is cleaned up.
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _leave)
     if args.list:
         print(_listing())
         return 0
     if args.read:
         results: dict[str, Any] = json.loads(args.read.read_text())
     else:
-        results = measure(args)
+        # As an exception, so that every process and directory of the sample under way is cleaned up.
+        with STOP:
+            results = measure(args)
         report.write_json(args.json, results)
         print(f"\nwritten to {args.json}")
     print(f"\n{report.format_table(results)}")
@@ -50,10 +49,6 @@ def main(arguments: list[str] | None = None) -> int:
     if args.plot:
         print(report.write_plot(results, args.plot) or f"written to {args.plot}")
     return 1 if any(row["failed"] for row in results["rows"]) else 0
-
-
-def _leave(number: int, frame: object) -> None:
-    raise SystemExit(128 + number)
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:

@@ -10,32 +10,21 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
+from pillion.tools.console import DeferredStop
+
 #: What a step may take at most. Nothing here waits so long unless something is wrong.
 DEADLINE_S = 120.0
+#: Entered by whoever runs processes.
+STOP = DeferredStop(signal.SIGHUP)
 
 
 class PeerFailure(Exception):
     """A program ended, or said nothing, or something else than what was expected. Says what it wrote."""
-
-
-@contextlib.contextmanager
-def signals_held() -> Iterator[None]:
-    """A signal that comes meanwhile counts afterwards: a process that nobody knows of yet would be left behind."""
-    came: list[int] = []
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, lambda number, frame: came.append(number)) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    if came:
-        signal.raise_signal(came[0])
 
 
 class Process:
@@ -52,7 +41,8 @@ class Process:
     def __enter__(self) -> Self:
         self._errors = tempfile.TemporaryFile()  # closed with the process
         try:
-            with signals_held():
+            # Else a signal could find a process that nobody knows of yet, and leave it behind.
+            with STOP.held():
                 self.started_ns = time.monotonic_ns()
                 # A session of its own: Ctrl-C reaches the runner alone, which ends the others in order.
                 self._process = subprocess.Popen(

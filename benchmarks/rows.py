@@ -72,6 +72,8 @@ class Row:
 # Three terms of 16 MiB at 64 bytes a frame are 786,432 messages: a warm-up of one round touches every page.
 _IPC_WARM_UP = 800_000
 _RATE = {"unit": "messages/s", "higher_is_better": True, "kind": "throughput"}
+# The largest message of one frame, as many as fill the log a few times.
+_DATAGRAMS = {"media": "udp", "length": 1344, "count": 200_000, "warm_up": 20_000, **_RATE}
 _TRIP = {"unit": "us (p50)", "higher_is_better": False, "kind": "round_trip"}
 
 _ROWS = (
@@ -112,38 +114,26 @@ _ROWS = (
     Row(
         "udp",
         "UDP loopback, 1,344 bytes at MTU 1,408",
-        media="udp",
         peers=("pillion", "pyaeron"),
         compared=(("pillion", "pyaeron"),),
         target=1.0,
-        length=1344,
-        count=200_000,
-        warm_up=20_000,
-        **_RATE,
+        **_DATAGRAMS,
     ),
     Row(
         "udp-c-client",
         "UDP loopback, 1,344 bytes, the C client on both drivers",
-        media="udp",
         peers=("pyaeron-on-pillion", "pyaeron"),
         compared=(("pyaeron-on-pillion", "pyaeron"),),
         target=1.0,
-        length=1344,
-        count=200_000,
-        warm_up=20_000,
-        **_RATE,
+        **_DATAGRAMS,
     ),
     Row(
         "udp-veth",
         "UDP between two network namespaces, 1,344 bytes at MTU 1,408, devices without segmentation",
-        media="udp",
         peers=("pillion", "pyaeron"),
         compared=(("pillion", "pyaeron"),),
-        length=1344,
-        count=200_000,
-        warm_up=20_000,
         has_network=True,
-        **_RATE,
+        **_DATAGRAMS,
     ),
     Row(
         "udp-rtt",

@@ -1,10 +1,11 @@
-"""What tests of every kind use: short time-outs, waiting for a condition, free ports."""
+"""What tests of every kind use: short time-outs, waiting for a condition, free ports, who is running."""
 
 from __future__ import annotations
 
 import socket
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -44,3 +45,16 @@ def free_port(host: str = "127.0.0.1") -> int:
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         probe.bind((host, 0))
         return int(probe.getsockname()[1])
+
+
+def processes_that_name(directory: str) -> list[str]:
+    """The command lines of all processes that have it among their arguments."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            command = path.read_text()
+        except OSError:
+            continue
+        if directory in command:
+            found.append(command.replace("\0", " "))
+    return found

@@ -132,6 +132,14 @@ class Exchange:
         (self.image,) = self.subscription.images
         self._reported = self.image.join_position
 
+    def begin(self) -> None:
+        """The subscriber is there first; both sides are connected, and the sender has said that it is there."""
+        self.relay.phase = "set-up"
+        self.subscribe()
+        self.publish_here()
+        self.await_connection()
+        self.relay.wait_for("heartbeat", is_heartbeat)
+
     def offer(self, message: bytes, count: int = 1, reserved_value: int = 0) -> None:
         for _ in range(count):
             self.publication.send(message, timeout=30, reserved_value=reserved_value)
@@ -174,6 +182,11 @@ class Exchange:
                 place = self.stream.place(position)
                 self.relay.wait_for(f"status message at {position}", lambda seen: is_status(seen, 0, place))
 
+    def deliver(self) -> None:
+        """Everything that was offered arrives and is consumed."""
+        self.settle()
+        self.consume()
+
     def __enter__(self) -> Self:
         return self
 
@@ -198,24 +211,21 @@ def whole_life(exchange: Exchange) -> None:
     exchange.offer(b"")
     exchange.offer(bytes(range(250)) * 12)
     exchange.offer(b"reserved", reserved_value=0x1122334455667788)
-    exchange.settle()
-    exchange.consume()
+    exchange.deliver()
 
     relay.phase = "loss"
     start = exchange.publication.position
     # Two losses apart from each other, then two in a row, then the last there is, which only a heartbeat can tell.
     exchange.lose_at(*(start + index * LARGE_LENGTH for index in (1, 3)))
     exchange.offer_at_once(LARGE, 5)
-    exchange.settle()
-    exchange.consume()
+    exchange.deliver()
     start = exchange.publication.position
     exchange.lose_at(*(start + index * LARGE_LENGTH for index in (1, 2)))
     exchange.offer_at_once(LARGE, 4)
     exchange.settle()
     exchange.lose_at(exchange.publication.position)
     exchange.offer(LARGE)
-    exchange.settle()
-    exchange.consume()
+    exchange.deliver()
 
     relay.phase = "slow consumer"
     start = exchange.publication.position
@@ -224,8 +234,7 @@ def whole_life(exchange: Exchange) -> None:
     relay.wait_for("heartbeat", is_heartbeat, count=2)
     relay.phase = "window opened"
     exchange.consume()
-    exchange.settle()
-    exchange.consume()
+    exchange.deliver()
 
     relay.phase = "padding"
     # What is left of the term is more than a datagram, and less than the next message.
@@ -233,8 +242,7 @@ def whole_life(exchange: Exchange) -> None:
     exchange.offer(LARGE, (left - LARGEST_LENGTH) // LARGE_LENGTH + 1)
     exchange.settle()
     exchange.offer(LARGEST)
-    exchange.settle()
-    exchange.consume()
+    exchange.deliver()
 
     relay.phase = "idle"
     relay.wait_for("heartbeat", is_heartbeat, count=3)
@@ -250,15 +258,10 @@ def whole_life(exchange: Exchange) -> None:
 def second_receiver(exchange: Exchange) -> None:
     """The subscriber is there first, leaves, and comes again to a stream that has moved on."""
     relay = exchange.relay
-    relay.phase = "set-up"
-    exchange.subscribe()
-    exchange.publish_here()
-    exchange.await_connection()
-    relay.wait_for("heartbeat", is_heartbeat)
+    exchange.begin()
     relay.phase = "data"
     exchange.offer(LARGE, 3)
-    exchange.settle()
-    exchange.consume()
+    exchange.deliver()
 
     relay.phase = "leave"
     exchange.subscription.close()
@@ -272,22 +275,16 @@ def second_receiver(exchange: Exchange) -> None:
     # The first one went out when there was no receiver, so that another follows, whatever came in between.
     relay.wait_for("set-up", is_setup, count=2)
     exchange.offer(LARGE)
-    exchange.settle()
-    exchange.consume()
+    exchange.deliver()
 
 
 def revocation(exchange: Exchange) -> None:
     """The publication is revoked. Nobody may have left it before: it would go before it could say so."""
     relay = exchange.relay
-    relay.phase = "set-up"
-    exchange.subscribe()
-    exchange.publish_here()
-    exchange.await_connection()
-    relay.wait_for("heartbeat", is_heartbeat)
+    exchange.begin()
     relay.phase = "data"
     exchange.offer(LARGE)
-    exchange.settle()
-    exchange.consume()
+    exchange.deliver()
     relay.phase = "revoked"
     exchange.publication.revoke()
     relay.wait_for("revoked", lambda seen: is_heartbeat(seen, FLAGS_REVOKED))
@@ -299,16 +296,11 @@ def revocation(exchange: Exchange) -> None:
 def unusual_channel(exchange: Exchange) -> None:
     """Padding up to the last term id before the negative ones, a small window, a group tag, no end of stream."""
     relay = exchange.relay
-    relay.phase = "set-up"
-    exchange.subscribe()
-    exchange.publish_here()
-    exchange.await_connection()
-    relay.wait_for("heartbeat", is_heartbeat)
+    exchange.begin()
 
     relay.phase = "padding"
     exchange.offer(LARGE)
-    exchange.settle()
-    exchange.consume()
+    exchange.deliver()
 
     relay.phase = "slow consumer"
     exchange.offer(SMALL, 40)
@@ -326,26 +318,17 @@ def unusual_channel(exchange: Exchange) -> None:
 def unreliable(exchange: Exchange) -> None:
     """The subscriber does not want what is lost again."""
     relay = exchange.relay
-    relay.phase = "set-up"
-    exchange.subscribe()
-    exchange.publish_here()
-    exchange.await_connection()
-    relay.wait_for("heartbeat", is_heartbeat)
+    exchange.begin()
     relay.phase = "loss"
     exchange.lose_at(exchange.publication.position + LARGE_LENGTH)
     exchange.offer_at_once(LARGE, 3)
-    exchange.settle()
-    exchange.consume()
+    exchange.deliver()
 
 
 def padding_without_room(exchange: Exchange) -> None:
     """The term ends beyond the window: is its padding sent before there is room for it?"""
     relay = exchange.relay
-    relay.phase = "set-up"
-    exchange.subscribe()
-    exchange.publish_here()
-    exchange.await_connection()
-    relay.wait_for("heartbeat", is_heartbeat)
+    exchange.begin()
     relay.phase = "no room"
     exchange.offer(SMALL, 28)
     before_padding = exchange.publication.position
@@ -354,18 +337,13 @@ def padding_without_room(exchange: Exchange) -> None:
     relay.wait_for("heartbeat", is_heartbeat, count=2)
     relay.phase = "room"
     exchange.consume()
-    exchange.settle()
-    exchange.consume()
+    exchange.deliver()
 
 
 def round_trip(exchange: Exchange) -> None:
     """Both sides are asked for the time a round trip takes, which no driver does unless it is told to."""
     relay = exchange.relay
-    relay.phase = "set-up"
-    exchange.subscribe()
-    exchange.publish_here()
-    exchange.await_connection()
-    relay.wait_for("heartbeat", is_heartbeat)
+    exchange.begin()
     relay.phase = "round trip"
     fields = (ROUND_TRIP.size, 0, RTTM_QUESTION, TYPE_RTTM, SESSION_ID, STREAM_ID, 0x0102030405060708, 0)
     relay.say_to_receiver(ROUND_TRIP.pack(*fields, 0))

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from support import processes_that_name
+
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE_S = 200
 
@@ -26,18 +28,6 @@ def start(directory, *arguments):
         cwd=ROOT,
         env={**os.environ, "TMPDIR": directory},
     )
-
-
-def processes_that_name(directory):
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            command = path.read_text()
-        except OSError:
-            continue
-        if directory in command:
-            found.append(command.replace("\0", " "))
-    return found
 
 
 def test_a_tiny_run_has_every_sample_in_its_results(aeron_dir):

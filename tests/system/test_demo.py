@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from support import processes_that_name
+
 DEMO = Path(__file__).resolve().parents[2] / "demo" / "demo.py"
 DEADLINE_S = 200
 
@@ -30,18 +32,6 @@ def demo(aeron_dir):
     if process.poll() is None:
         process.terminate()
         process.communicate(timeout=DEADLINE_S)
-
-
-def processes_that_name(directory):
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            command = path.read_text()
-        except OSError:
-            continue
-        if directory in command:
-            found.append(command.replace("\0", " "))
-    return found
 
 
 def test_small_demo_ends_with_its_table(demo, aeron_dir):

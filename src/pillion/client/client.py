@@ -91,9 +91,9 @@ class Client:
     def add_publication(self, channel: str, stream_id: int) -> Publication:
         """A publication shared with whoever adds the same channel and stream.
 
-        Waits for the driver's answer, and asks again while the driver is still closing what the channel used before.
-        Raises `RegistrationError` with the driver's reason and
-        code, `DriverTimeoutError`, `ClosedError`, and `ChannelError` for what is no channel.
+        Waits for the driver's answer, and asks again while the driver is still closing what the
+        channel used before. Raises `RegistrationError` with the driver's reason and code,
+        `DriverTimeoutError`, `ClosedError`, and `ChannelError` for what is no channel.
         """
         result: Publication = self._conductor.obtain(lambda: self.async_add_publication(channel, stream_id))
         return result

@@ -56,6 +56,7 @@ MAX_POSITION_EXCEEDED = -5
 # The default of `reserved_value`: told by its identity, which is cheaper than its truth; another 0 takes the slow way.
 _NO_VALUE = cython.declare(object, 0)
 
+
 def new_publication(
     exclusive: bool,
     conductor: object,

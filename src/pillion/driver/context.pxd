@@ -1,7 +1,7 @@
 # What every agent gets: the system counters, its queues, the clock of the cycle.
 from libc.stdint cimport int32_t, int64_t
 from pillion.driver.idling cimport PollSet
-from pillion.driver.queues cimport Item, Queue
+from pillion.driver.queues cimport CommandHandler, Item, Queue, queue_serve
 from pillion.memory.atomics cimport load_plain_i64, store_release_i64, xadd_i64
 from pillion.protocol.layouts cimport CounterValue
 
@@ -88,3 +88,9 @@ cdef inline void track_cycle(AgentContext* context, int32_t max_id, int32_t exce
         if cycle_ns > context.cycle_threshold_ns:
             count(context, exceeded_id, 1)
     context.last_cycle_ns = context.now_ns
+
+cdef inline int take_commands(AgentContext* context, CommandHandler handle, void* agent) noexcept nogil:
+    # The beginning of every agent's cycle.
+    cdef int taken = queue_serve(&context.commands, &context.events, handle, agent)
+    context.traffic = taken > 0
+    return taken

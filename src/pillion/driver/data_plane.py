@@ -45,7 +45,7 @@ from cython.cimports.pillion.driver.idling import (
     prepare_thread,
     ring_bell,
     sleep_ns,
-    wait_readable,
+    wait_for_bell,
 )
 from cython.cimports.pillion.driver.positions import PointerList, list_free
 from cython.cimports.pillion.driver.queues import (
@@ -141,7 +141,7 @@ class AgentThread:
         self.thread.join()
 
     def _ring(self):
-        os.eventfd_write(self.doorbell, 1)
+        ring_bell(self.doorbell)
 
     def _watch(self):
         """Gather what this thread waits for: its doorbell, and the sockets of its agents."""
@@ -154,14 +154,12 @@ class AgentThread:
             _add_all(waits, cython.address(self.plane.receiver.context.sockets))
 
     def _longest_park(self):
-        """How long this thread may sleep: shorter while something can change without a datagram or a command."""
-        busy: cython.bint = False
-        if self.agents & STREAMS:
-            busy = True                             # commands of clients
-        if self.agents & SENDER:
-            busy = busy or self.plane.sender.streams.count > 0
-        if self.agents & RECEIVER:
-            busy = busy or self.plane.receiver.images.count > 0
+        """How long this thread may sleep: shorter while something can change without a datagram or its doorbell."""
+        busy: cython.bint = (
+            self.agents & STREAMS                   # clients' commands come at any time
+            or (self.agents & SENDER and self.plane.sender.streams.count > 0)
+            or (self.agents & RECEIVER and self.plane.receiver.images.count > 0)
+        )
         return STREAMS_PARK_NS if busy else EMPTY_PARK_NS
 
     def _run(self):
@@ -209,6 +207,7 @@ class DataPlane:
     """
 
     def __cinit__(self):
+        self.bell = -1
         self.bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.streams = cython.cast(cython.pointer(StreamConductor), calloc(1, cython.sizeof(StreamConductor)))
         self.sender = cython.cast(cython.pointer(Sender), calloc(1, cython.sizeof(Sender)))
@@ -254,7 +253,7 @@ class DataPlane:
 
     def __dealloc__(self):
         # Threads hold a reference to us while they run, so nothing runs here any more.
-        if self.bell > 0:
+        if self.bell >= 0:
             os.close(self.bell)
         if self.streams != cython.NULL:
             _free(cython.address(self.streams.context), cython.address(self.streams.streams))
@@ -377,7 +376,7 @@ class DataPlane:
                     # The stream conductor looks for us, once a cycle: what came between our look and this is seen by
                     # its next one. So an idle driver has one thread that wakes often, and not two.
                     store_release_i32(cython.address(self.waiting), 1)
-                    wait_readable(self.bell, left_ns)
+                    wait_for_bell(self.bell, left_ns)
                     store_release_i32(cython.address(self.waiting), 0)
                 else:
                     sleep_ns(min(park_ns, left_ns))

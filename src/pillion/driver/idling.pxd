@@ -53,6 +53,6 @@ cdef bint poll_set_add(PollSet* set, int fd) noexcept nogil
 cdef void poll_set_free(PollSet* set) noexcept nogil
 cdef void idle_after(Idler* idler, int work, int64_t longest_ns) noexcept nogil
 cdef void sleep_ns(int64_t duration_ns) noexcept nogil
-cdef void wait_readable(int fd, int64_t duration_ns) noexcept nogil
+cdef void wait_for_bell(int fd, int64_t duration_ns) noexcept nogil
 cdef void ring_bell(int fd) noexcept nogil
 cdef void prepare_thread(const char* name) noexcept nogil

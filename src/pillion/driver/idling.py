@@ -50,17 +50,12 @@ def sleep_ns(duration_ns):
     nanosleep(cython.address(pause), cython.NULL)
 
 
-def wait_readable(fd, duration_ns):
-    """Wait for an eventfd that does not block, and take what it was rung for."""
+def wait_for_bell(fd, duration_ns):
+    """Wait until the eventfd is rung, or so long."""
     entry: pollfd
-    pause: timespec
-    rung: uint64_t
     entry.fd = fd
     entry.events = POLLIN
-    pause.tv_sec = duration_ns // 1_000_000_000
-    pause.tv_nsec = duration_ns % 1_000_000_000
-    if ppoll(cython.address(entry), 1, cython.address(pause), cython.NULL) > 0:
-        read(fd, cython.address(rung), 8)
+    _wait(cython.address(entry), 1, duration_ns)
 
 
 def ring_bell(fd):
@@ -78,14 +73,15 @@ def prepare_thread(name):
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _wait(idler: cython.pointer(Idler), duration_ns: int64_t) -> cython.void:
+def _wait(fds: cython.pointer(pollfd), count: cython.ulong, duration_ns: int64_t) -> cython.void:
+    """Until one of them can be read. The first is a doorbell."""
     pause: timespec
     rung: uint64_t
     pause.tv_sec = duration_ns // 1_000_000_000
     pause.tv_nsec = duration_ns % 1_000_000_000
-    if ppoll(idler.waits.fds, idler.waits.count, cython.address(pause), cython.NULL) > 0 and idler.waits.fds[0].revents:
+    if ppoll(fds, count, cython.address(pause), cython.NULL) > 0 and fds[0].revents:
         # The doorbell does not block. What it was rung for is looked at in the next cycle.
-        read(idler.waits.fds[0].fd, cython.address(rung), 8)
+        read(fds[0].fd, cython.address(rung), 8)
 
 
 @cython.cfunc
@@ -130,7 +126,7 @@ def idle_after(idler, work, longest_ns):
             sleep_ns(idler.park_ns)
             idler.park_ns = min(idler.park_ns * 2, idler.max_park_ns)
         else:
-            _wait(idler, min(idler.park_ns, longest_ns))
+            _wait(idler.waits.fds, idler.waits.count, min(idler.park_ns, longest_ns))
             idler.park_ns = min(idler.park_ns * 2, longest_ns)
 
 

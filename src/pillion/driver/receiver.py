@@ -25,13 +25,14 @@ from cython.cimports.pillion.driver.context import (
     RECEIVER_CYCLES_EXCEEDED,
     RECEIVER_MAX_CYCLE,
     count,
+    take_commands,
     track_cycle,
 )
 from cython.cimports.pillion.driver.dispatcher import change_interest, dispatch, forget_session, set_session
 from cython.cimports.pillion.driver.endpoints import collect_sockets, is_readable, look_at_sockets, report_errors
 from cython.cimports.pillion.driver.feedback import send_nak, send_rejection, send_status
 from cython.cimports.pillion.driver.positions import list_add, list_remove, positions_range
-from cython.cimports.pillion.driver.queues import Item, queue_claim, queue_publish, queue_serve
+from cython.cimports.pillion.driver.queues import Item, queue_claim, queue_publish
 from cython.cimports.pillion.driver.streams import (
     MODE_DRAINING,
     MODE_SILENT,
@@ -367,8 +368,7 @@ def receiver_do_work(agent):
     looked: cython.bint
     received_bytes: int64_t = 0
     track_cycle(cython.address(agent.context), RECEIVER_MAX_CYCLE, RECEIVER_CYCLES_EXCEEDED)
-    work = queue_serve(cython.address(agent.context.commands), cython.address(agent.context.events), _handle, agent)
-    agent.context.traffic = work > 0
+    work = take_commands(cython.address(agent.context), _handle, agent)
     looked = look_at_sockets(cython.address(agent.context.sockets))
     for index in range(agent.endpoints.count):
         if not looked or is_readable(cython.address(agent.context.sockets), index):

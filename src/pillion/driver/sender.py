@@ -31,6 +31,7 @@ from cython.cimports.pillion.driver.context import (
     bump,
     count,
     count_shared,
+    take_commands,
     track_cycle,
 )
 from cython.cimports.pillion.driver.endpoints import collect_sockets
@@ -43,7 +44,7 @@ from cython.cimports.pillion.driver.publisher_limit import (
     limit_producer,
     limit_shut,
 )
-from cython.cimports.pillion.driver.queues import Item, queue_serve
+from cython.cimports.pillion.driver.queues import Item
 from cython.cimports.pillion.driver.streams import RESEND_DELAYED, RESEND_IDLE, RESEND_LINGERING, NetworkStruct
 from cython.cimports.pillion.driver.udp.transport import MAX_SEGMENTS, Run, send_one
 from cython.cimports.pillion.memory.assertions import pillion_assert
@@ -493,8 +494,7 @@ def sender_do_work(agent):
     at: int32_t
     sent_bytes: int64_t = 0
     track_cycle(cython.address(agent.context), SENDER_MAX_CYCLE, SENDER_CYCLES_EXCEEDED)
-    work = queue_serve(cython.address(agent.context.commands), cython.address(agent.context.events), _handle, agent)
-    agent.context.traffic = work > 0
+    work = take_commands(cython.address(agent.context), _handle, agent)
     agent.fell_short = False
     if agent.cursor >= agent.streams.count:
         agent.cursor = 0

@@ -16,6 +16,7 @@ from cython.cimports.pillion.driver.context import (
     EVENT_RELEASED,
     EVENT_SUBSCRIBER_ADDED,
     EVENT_SUBSCRIBER_REMOVED,
+    take_commands,
 )
 from cython.cimports.pillion.driver.positions import list_add, list_remove, positions_range
 from cython.cimports.pillion.driver.publisher_limit import (
@@ -25,7 +26,7 @@ from cython.cimports.pillion.driver.publisher_limit import (
     limit_open,
     limit_shut,
 )
-from cython.cimports.pillion.driver.queues import Item, queue_serve
+from cython.cimports.pillion.driver.queues import Item
 from cython.cimports.pillion.driver.streams import IpcStruct
 from cython.cimports.pillion.memory.atomics import (
     load_acquire_i32,
@@ -136,9 +137,8 @@ def _handle(owner: cython.p_void, item: cython.pointer(Item), event: cython.poin
 
 
 def stream_conductor_do_work(agent):
+    work: cython.int = take_commands(cython.address(agent.context), _handle, agent)
     index: int32_t
-    work: cython.int
-    work = queue_serve(cython.address(agent.context.commands), cython.address(agent.context.events), _handle, agent)
     for index in range(agent.streams.count):
         work += _serve(cython.cast(cython.pointer(IpcStruct), agent.streams.items[index]))
     agent.context.traffic = work > 0

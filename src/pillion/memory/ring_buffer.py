@@ -53,9 +53,7 @@ class ManyToOneRingBuffer:
 
     def has_work(self):
         # As `read_one` sees it: a tail that leads away from the head, whoever stored it, is no command yet.
-        head: int64_t = load_acquire_i64(cython.address(self.trailer.head_position))
-        return load_acquire_i64(cython.address(self.trailer.tail_position)) - head > 0 and (
-            load_acquire_i32(self.buffer + (head & self.mask)) > 0)
+        return self.is_claimed() and load_acquire_i32(self.buffer + (self.trailer.head_position & self.mask)) > 0
 
     def is_claimed(self):
         """A hint for any thread: a producer has claimed what the consumer has not passed. Looks at no record."""

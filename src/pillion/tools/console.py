@@ -169,18 +169,19 @@ def termination_as_exit() -> Iterator[None]:
 
 
 class DeferredStop:
-    """SIGINT and SIGTERM end the command, but not while it `holds` what is nowhere else.
+    """SIGINT, SIGTERM and any `others` end the command, but not while it `holds` what is nowhere else.
 
     A second signal does at once, for when what it waits for never comes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *others: signal.Signals) -> None:
+        self._numbers = (signal.SIGINT, signal.SIGTERM, *others)
         self._holds = False
         self._pending = 0
         self._previous: list[tuple[int, Any]] = []
 
     def __enter__(self) -> DeferredStop:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in self._numbers:
             self._previous.append((number, signal.signal(number, self._on_signal)))
         return self
 
