@@ -1,9 +1,10 @@
-"""Peers that are killed, and what must be left of them: nothing, within the driver's time-outs."""
+"""Peers that are killed or frozen, and what must be left of them: nothing, within the driver's time-outs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
 from processes import Process, wait_until
 from streams import channel_of
 
@@ -15,6 +16,9 @@ from pillion.protocol.ids import CounterType
 # for a busy machine.
 CLEANUP_TIMEOUT = 30.0
 MESSAGES = 10
+Strike = Callable[[Process], None]
+#: What is done to a victim: to everybody else the two look alike once the time-outs have passed.
+STRIKES = [pytest.param(Process.kill, id="killed"), pytest.param(Process.freeze, id="frozen")]
 
 
 def clients_of(client: pillion.Client) -> set[int]:
@@ -56,8 +60,8 @@ def options(directory: str, channel: str, stream_id: int) -> list[object]:
     ]
 
 
-def kill_subscriber(kind: str, directory: str, channel: str, stream_id: int) -> None:
-    """Our publication notices that its subscriber was killed, and serves the next one."""
+def strike_subscriber(strike: Strike, kind: str, directory: str, channel: str, stream_id: int) -> None:
+    """Our publication notices that its subscriber does not live any more, and serves the next one."""
     with pillion.connect(directory) as client:
         before = clients_of(client)
         publication = client.add_publication(channel, stream_id)
@@ -68,21 +72,21 @@ def kill_subscriber(kind: str, directory: str, channel: str, stream_id: int) -> 
             subscriber.expect("received")
             victims = clients_of(client) - before
             assert victims
-            subscriber.kill()
-        wait_until(
-            "the publication to be disconnected",
-            lambda: not publication.is_connected,
-            CLEANUP_TIMEOUT,
-        )
-        check_cleaned_up(client, victims)
+            strike(subscriber)
+            wait_until(
+                "the publication to be disconnected",
+                lambda: not publication.is_connected,
+                CLEANUP_TIMEOUT,
+            )
+            check_cleaned_up(client, victims)
         with client.add_subscription(channel, stream_id) as subscription:
             wait_until("the next subscriber", lambda: publication.is_connected)
             publication.send(b"next", timeout=30)
             assert next(subscription.messages(timeout=30)) == b"next"
 
 
-def kill_publisher(kind: str, directory: str, channel: str, stream_id: int) -> None:
-    """Our subscription loses the image of a killed publisher after all of its messages."""
+def strike_publisher(strike: Strike, kind: str, directory: str, channel: str, stream_id: int) -> None:
+    """Our subscription loses the image of a struck publisher after all of its messages."""
     gone: list[pillion.Image] = []
     with pillion.connect(directory) as client:
         before = clients_of(client)
@@ -92,13 +96,13 @@ def kill_publisher(kind: str, directory: str, channel: str, stream_id: int) -> N
             publisher.expect("published")
             victims = clients_of(client) - before
             assert victims
-            publisher.kill()
-        messages = subscription.messages(timeout=30)
-        assert len([next(messages) for _ in range(MESSAGES)]) == MESSAGES
-        wait_until("the image to go", lambda: gone, CLEANUP_TIMEOUT)
-        assert subscription.image_count == 0
-        assert gone[0].is_closed
-        check_cleaned_up(client, victims)
+            strike(publisher)
+            messages = subscription.messages(timeout=30)
+            assert len([next(messages) for _ in range(MESSAGES)]) == MESSAGES
+            wait_until("the image to go", lambda: gone, CLEANUP_TIMEOUT)
+            assert subscription.image_count == 0
+            assert gone[0].is_closed
+            check_cleaned_up(client, victims)
 
 
 # Holds a claim when it is killed: the messages of others behind it wait.
@@ -127,15 +131,15 @@ def kill_claimer(directory: str, channel: str, stream_id: int) -> None:
         assert next(subscription.messages(timeout=60)) == b"behind the claim"
 
 
-def kill_driver(directory: str, driver: Process, channel: str, stream_id: int) -> None:
-    """Our client ends, with the reason, when its driver is killed."""
+def strike_driver(strike: Strike, directory: str, driver: Process, channel: str, stream_id: int) -> None:
+    """Our client ends, with the reason, when its driver is killed or does nothing."""
     errors: list[Exception] = []
     with pillion.connect(directory, driver_timeout=3, on_error=errors.append) as client:
         subscription = client.add_subscription(channel, stream_id)
         publication = client.add_publication(channel, stream_id)
         publication.send(b"last", timeout=30)
         assert next(subscription.messages(timeout=30)) == b"last"
-        driver.kill()
+        strike(driver)
         wait_until("the client to end", lambda: client.is_closed, CLEANUP_TIMEOUT)
         wait_until("the error to be told", lambda: errors)
         assert isinstance(errors[0], DriverTimeoutError)
@@ -153,8 +157,10 @@ def stop_driver(directory: str, driver: Process, channel: str, stream_id: int) -
         assert client.is_closed
 
 
-def kill_other_driver(left: str, other: str, driver: Process, free_port: Callable[[], int], stream_id: int) -> None:
-    """A stream each way between two drivers, one of which is killed: the other cleans both up."""
+def strike_other_driver(
+    strike: Strike, left: str, other: str, driver: Process, free_port: Callable[[], int], stream_id: int
+) -> None:
+    """A stream each way between two drivers, one of which is struck: the other cleans both up."""
     here, there = channel_of("udp", free_port()), channel_of("udp", free_port())
     told: list[Exception] = []
     with (
@@ -168,7 +174,7 @@ def kill_other_driver(left: str, other: str, driver: Process, free_port: Callabl
         publication.send(b"to there", timeout=30)
         assert next(subscription.messages(timeout=30)) == b"to here"
         assert next(far_subscription.messages(timeout=30)) == b"to there"
-        driver.kill()
+        strike(driver)
         wait_until("the image to go", lambda: not subscription.images, CLEANUP_TIMEOUT)
         wait_until(
             "the publication to be disconnected",

@@ -139,9 +139,14 @@ class Process:
         self._process.kill()
         self._process.wait(timeout=DEADLINE)
 
+    def freeze(self) -> None:
+        """SIGSTOP: it is there and does nothing, until `stop`."""
+        self._process.send_signal(signal.SIGSTOP)
+
     def stop(self) -> None:
         """SIGTERM, and SIGKILL if that does not help."""
         if self.is_running:
+            self._process.send_signal(signal.SIGCONT)
             self._process.send_signal(signal.SIGTERM)
             try:
                 self._process.wait(timeout=20)

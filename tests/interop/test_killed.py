@@ -18,36 +18,48 @@ stream_ids = count(4001)
 
 @pytest.mark.parametrize("media", ["ipc", "udp"])
 @pytest.mark.parametrize("driver", DRIVERS)
+@pytest.mark.parametrize("strike", killing.STRIKES)
 def test_killed_subscriber(
-    impatient_driver: Callable[[str], Driver], free_port: Callable[[], int], driver: str, media: str
+    impatient_driver: Callable[[str], Driver],
+    free_port: Callable[[], int],
+    driver: str,
+    media: str,
+    strike: killing.Strike,
 ) -> None:
     directory = impatient_driver(driver).directory
     channel = channel_of(media, free_port())
-    killing.kill_subscriber("pillion", directory, channel, next(stream_ids))
+    killing.strike_subscriber(strike, "pillion", directory, channel, next(stream_ids))
 
 
 @pytest.mark.parametrize("media", ["ipc", "udp"])
 @pytest.mark.parametrize("driver", DRIVERS)
+@pytest.mark.parametrize("strike", killing.STRIKES)
 def test_killed_publisher(
-    impatient_driver: Callable[[str], Driver], free_port: Callable[[], int], driver: str, media: str
+    impatient_driver: Callable[[str], Driver],
+    free_port: Callable[[], int],
+    driver: str,
+    media: str,
+    strike: killing.Strike,
 ) -> None:
     directory = impatient_driver(driver).directory
     channel = channel_of(media, free_port())
-    killing.kill_publisher("pillion", directory, channel, next(stream_ids))
+    killing.strike_publisher(strike, "pillion", directory, channel, next(stream_ids))
 
 
 @pytest.mark.parametrize(("driver", "victim"), [("c", "c"), ("java", "java")])
+@pytest.mark.parametrize("strike", killing.STRIKES)
 def test_killed_real_peers(
     impatient_driver: Callable[[str], Driver],
     free_port: Callable[[], int],
     driver: str,
     victim: str,
+    strike: killing.Strike,
 ) -> None:
     """Our client survives the death of a real one at the other end."""
     require(driver, victim)
     directory = impatient_driver(driver).directory
-    killing.kill_subscriber(victim, directory, channel_of("udp", free_port()), next(stream_ids))
-    killing.kill_publisher(victim, directory, channel_of("ipc", 0), next(stream_ids))
+    killing.strike_subscriber(strike, victim, directory, channel_of("udp", free_port()), next(stream_ids))
+    killing.strike_publisher(strike, victim, directory, channel_of("ipc", 0), next(stream_ids))
 
 
 @pytest.mark.parametrize("media", ["ipc", "udp"])
@@ -60,9 +72,10 @@ def test_killed_between_claim_and_commit(
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
-def test_killed_driver(new_driver: DriverFactory, driver: str) -> None:
+@pytest.mark.parametrize("strike", killing.STRIKES)
+def test_killed_driver(new_driver: DriverFactory, driver: str, strike: killing.Strike) -> None:
     started = new_driver(driver, **SHORT_TIMEOUTS)
-    killing.kill_driver(started.directory, started.process, "aeron:ipc", next(stream_ids))
+    killing.strike_driver(strike, started.directory, started.process, "aeron:ipc", next(stream_ids))
 
 
 @pytest.mark.parametrize("driver", DRIVERS)

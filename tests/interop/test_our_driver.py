@@ -89,28 +89,32 @@ def test_large_messages(
 
 @pytest.mark.parametrize("media", MEDIA)
 @pytest.mark.parametrize("victim", KINDS)
+@pytest.mark.parametrize("strike", killing.STRIKES)
 def test_killed_subscriber(
     impatient_driver: Callable[[str], Driver],
     free_port: Callable[[], int],
     victim: str,
     media: str,
+    strike: killing.Strike,
 ) -> None:
     require(victim)
     directory = impatient_driver("pillion").directory
-    killing.kill_subscriber(victim, directory, channel_of(media, free_port()), next(stream_ids))
+    killing.strike_subscriber(strike, victim, directory, channel_of(media, free_port()), next(stream_ids))
 
 
 @pytest.mark.parametrize("media", MEDIA)
 @pytest.mark.parametrize("victim", KINDS)
+@pytest.mark.parametrize("strike", killing.STRIKES)
 def test_killed_publisher(
     impatient_driver: Callable[[str], Driver],
     free_port: Callable[[], int],
     victim: str,
     media: str,
+    strike: killing.Strike,
 ) -> None:
     require(victim)
     directory = impatient_driver("pillion").directory
-    killing.kill_publisher(victim, directory, channel_of(media, free_port()), next(stream_ids))
+    killing.strike_publisher(strike, victim, directory, channel_of(media, free_port()), next(stream_ids))
 
 
 @pytest.mark.parametrize("media", MEDIA)
@@ -121,9 +125,10 @@ def test_killed_between_claim_and_commit(
     killing.kill_claimer(directory, channel_of(media, free_port()), next(stream_ids))
 
 
-def test_killed_driver(new_driver: DriverFactory) -> None:
+@pytest.mark.parametrize("strike", killing.STRIKES)
+def test_killed_driver(new_driver: DriverFactory, strike: killing.Strike) -> None:
     started = new_driver("pillion", **SHORT_TIMEOUTS)
-    killing.kill_driver(started.directory, started.process, "aeron:ipc", next(stream_ids))
+    killing.strike_driver(strike, started.directory, started.process, "aeron:ipc", next(stream_ids))
 
 
 def test_stopped_driver(new_driver: DriverFactory) -> None:
@@ -133,15 +138,17 @@ def test_stopped_driver(new_driver: DriverFactory) -> None:
 
 @pytest.mark.parametrize("other", ["c", "java"])
 @pytest.mark.parametrize("victim", ["ours", "theirs"])
+@pytest.mark.parametrize("strike", killing.STRIKES)
 def test_killed_driver_at_the_other_end(
     new_driver: DriverFactory,
     free_port: Callable[[], int],
     other: str,
     victim: str,
+    strike: killing.Strike,
 ) -> None:
     """The driver that is left ends the image of one that was killed, and the publication to it."""
     require(other)
     left_kind, killed_kind = (other, "pillion") if victim == "ours" else ("pillion", other)
     left = new_driver(left_kind, **SHORT_TIMEOUTS)
     killed = new_driver(killed_kind, **SHORT_TIMEOUTS)
-    killing.kill_other_driver(left.directory, killed.directory, killed.process, free_port, next(stream_ids))
+    killing.strike_other_driver(strike, left.directory, killed.directory, killed.process, free_port, next(stream_ids))
